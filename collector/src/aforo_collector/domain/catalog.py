@@ -1,0 +1,167 @@
+"""The catalog: what a tenant sells, to whom, and at which price. Immutable; applying a file replaces it
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from aforo_collector.domain.metrics import PRODUCT_TYPES, TEMPLATES, BillableUnit, product_type_of
+from aforo_collector.domain.money import ZERO
+from aforo_collector.domain.pricing.terms import Price
+
+__all__ = [
+    "EMPTY_CATALOG",
+    "Catalog",
+    "Customer",
+    "Guard",
+    "PriceOverride",
+    "Product",
+    "RatePlan",
+    "Team",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RatePlan:
+    """What a product costs: one price per metric, a fee per period and a least charge per period."""
+
+    code: str
+    base_fee: Decimal = ZERO
+    minimum_charge: Decimal = ZERO
+    prices: tuple[Price, ...] = ()
+    _by_metric: Mapping[str, Price] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_metric", {price.metric: price for price in self.prices})
+
+    def price_of(self, metric: str) -> Price | None:
+        """The price of a metric; None when the plan does not price it."""
+        return self._by_metric.get(metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Something sold: its type decides the metric prefix, its plan the price."""
+
+    code: str
+    type: str
+    rate_plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A unit of a customer, with the agents and apps that belong to it."""
+
+    id: str
+    agents: tuple[str, ...] = ()
+    apps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who pays, for which products, and how it is organised."""
+
+    id: str
+    products: tuple[str, ...] = ()
+    teams: tuple[Team, ...] = ()
+
+    def team_of(self, caller: str) -> str | None:
+        """The team that an agent or app belongs to; None when the customer names no such caller."""
+        return next((team.id for team in self.teams if caller in team.agents or caller in team.apps), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A margin rule: kept and exported as written; at most one of customer, plan and product is set."""
+
+    customer: str | None = None
+    plan: str | None = None
+    product: str | None = None
+    scope: str = "period"
+    mode: str = "observe"
+    session_revenue: Decimal | None = None
+    thresholds: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceOverride:
+    """What a model costs this tenant instead of the public price, in US dollars per million tokens.
+
+    `model` is an exact name or a prefix that ends in `*`. `start` is the first day in UTC ("2026-01-31"),
+    None means always. It replaces the public price whole: a pool without a rate of its own costs its parent's
+    rate.
+    """
+
+    provider: str
+    model: str
+    start: str | None = None
+    rates_mtok: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything a tenant's file says; built by `catalog_file.parse`, which checks what refers to what."""
+
+    currency: str = "USD"
+    billable_units: tuple[BillableUnit, ...] = ()
+    rate_plans: tuple[RatePlan, ...] = ()
+    products: tuple[Product, ...] = ()
+    customers: tuple[Customer, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    price_overrides: tuple[PriceOverride, ...] = ()
+    recorded_metrics: tuple[str, ...] = ()
+    _plans: Mapping[str, RatePlan] = field(init=False, repr=False, compare=False)
+    _units: Mapping[str, BillableUnit] = field(init=False, repr=False, compare=False)
+    _customers: Mapping[str, Customer] = field(init=False, repr=False, compare=False)
+    _basis: Mapping[tuple[str, str], RatePlan] = field(init=False, repr=False, compare=False)
+    _recorded: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plans = {plan.code: plan for plan in self.rate_plans}
+        products = {product.code: product for product in self.products}
+        basis = {
+            (customer.id, products[code].type): plans[products[code].rate_plan]
+            for customer in self.customers
+            for code in customer.products
+        }
+        object.__setattr__(self, "_plans", plans)
+        object.__setattr__(self, "_units", {**TEMPLATES, **{unit.name: unit for unit in self.billable_units}})
+        object.__setattr__(self, "_customers", {customer.id: customer for customer in self.customers})
+        object.__setattr__(self, "_basis", basis)
+        object.__setattr__(self, "_recorded", frozenset(self.recorded_metrics))
+
+    def basis(self, customer_id: str, product_type: str | None) -> RatePlan | None:
+        """The plan that bills a customer's usage of a product type; None when it has no such product.
+
+        An unknown product type, and none, read as AGENTIC_API.
+        """
+        return self._basis.get((customer_id, product_type_of(product_type)))
+
+    def plans_of(self, customer_id: str) -> tuple[tuple[str, RatePlan], ...]:
+        """All (product type, plan) pairs of a customer, in the order of `PRODUCT_TYPES`."""
+        pairs = ((kind, self._basis.get((customer_id, kind))) for kind in PRODUCT_TYPES)
+        return tuple((kind, plan) for kind, plan in pairs if plan is not None)
+
+    def plan(self, code: str) -> RatePlan | None:
+        """The rate plan of that code."""
+        return self._plans.get(code)
+
+    def unit(self, metric: str) -> BillableUnit | None:
+        """The billable unit of that metric name, built in or of the file; None for an unknown metric."""
+        return self._units.get(metric)
+
+    def customer(self, customer_id: str) -> Customer | None:
+        """The customer of that id."""
+        return self._customers.get(customer_id)
+
+    def records(self, metric: str) -> bool:
+        """Whether the tenant wants usage events of a metric although no plan prices it."""
+        return metric in self._recorded or "*" in self._recorded
+
+
+EMPTY_CATALOG: Final = Catalog()
+"""What a tenant has before its first file: US dollars, the built-in units, nothing sold."""

@@ -1,0 +1,218 @@
+"""The catalog file: read with all its problems at once, and written back so that it reads the same.
+
+The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`. Keys
+of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the metrics
+written as usage events although no plan prices them; `apps` of a team; and `[[price_overrides]]` with
+`provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC, optional) and US dollars per
+million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok cache_write_1h_mtok
+reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts on them yet.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from aforo_collector.domain.catalog import Catalog, Customer, Guard, PriceOverride, Product, RatePlan, Team
+from aforo_collector.domain.catalog_checks import check_references
+from aforo_collector.domain.catalog_export import export
+from aforo_collector.domain.fields import Fields
+from aforo_collector.domain.metrics import (
+    AGGREGATIONS,
+    OPERATORS,
+    PRODUCT_TYPES,
+    TEMPLATES,
+    BillableUnit,
+    Condition,
+)
+from aforo_collector.domain.money import MoneyError, minor_units
+from aforo_collector.domain.pricing.table import MODEL_NAMES, READERS
+from aforo_collector.domain.pricing.terms import Price
+
+__all__ = ["OVERRIDE_KEYS", "CatalogError", "export", "parse"]
+
+OVERRIDE_KEYS: Final = (
+    "input_mtok",
+    "output_mtok",
+    "cache_read_mtok",
+    "cache_write_mtok",
+    "cache_write_1h_mtok",
+    "reasoning_mtok",
+    "input_audio_mtok",
+    "output_audio_mtok",
+)
+_COUNTABLE: Final = ("SUM", "COUNT")
+_RESERVED: Final = ("base_fee", "minimum_charge")
+_LEVELS: Final = ("L1", "L2", "L3")
+_PROBLEMS_SHOWN_MAX: Final = 50
+
+
+class CatalogError(ValueError):
+    """A catalog file that cannot be used; `problems` names every one with its path. Nothing was changed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        shown = problems[:_PROBLEMS_SHOWN_MAX]
+        if len(problems) > len(shown):
+            shown.append(f"and {len(problems) - len(shown)} more")
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        super().__init__(
+            f"the catalog has {count}; nothing was changed, correct the file and apply it again:\n  "
+            + "\n  ".join(shown)
+        )
+
+
+def parse(document: object) -> Catalog:
+    """The catalog that a file's table states; raises CatalogError with all problems found."""
+    problems: list[str] = []
+    fields = Fields(document, "", problems)
+    currency = _currency(fields)
+    units = tuple(_unit(table) for table in fields.tables("billable_units"))
+    known = {**TEMPLATES, **{unit.name: unit for unit in units}}
+    plans = tuple(_plan(table, known) for table in fields.tables("rate_plans"))
+    products = tuple(_product(table) for table in fields.tables("products"))
+    customers = tuple(_customer(table) for table in fields.tables("customers"))
+    guards = tuple(_guard(table) for table in fields.tables("guards"))
+    overrides = tuple(_override(table) for table in fields.tables("price_overrides"))
+    recorded = fields.texts("recorded_metrics")
+    fields.end()
+    parts = (currency, units, plans, products, customers, guards, overrides, recorded)
+    check_references(fields, *parts)
+    if problems:
+        raise CatalogError(problems)
+    return Catalog(*parts)
+
+
+def _currency(fields: Fields) -> str:
+    currency = fields.text("currency", "USD")
+    try:
+        minor_units(currency)
+    except MoneyError as error:
+        fields.report("currency", str(error))
+    return currency
+
+
+def _unit(fields: Fields) -> BillableUnit:
+    name = fields.text("name")
+    if name in TEMPLATES:
+        fields.report("name", f"{name!r} is built in and exists without set-up; remove it")
+    elif name in _RESERVED:
+        fields.report("name", f"{name!r} names a line of every invoice; choose another name")
+    return BillableUnit(
+        name=name,
+        aggregation=fields.choice("aggregation", AGGREGATIONS, "SUM"),
+        conditions=tuple(
+            Condition(table.text("field"), table.choice("operator", OPERATORS), table.text("value"))
+            for table in fields.tables("filter")
+        ),
+    )
+
+
+def _plan(fields: Fields, units: dict[str, BillableUnit]) -> RatePlan:
+    code = fields.text("code")
+    base_fee = fields.decimal("base_fee")
+    minimum_charge = fields.decimal("minimum_charge")
+    prices: list[Price] = []
+    for table in fields.tables("prices"):
+        price = _price(table, units, has_base_fee=bool(base_fee))
+        if price is None:
+            continue
+        if any(price.metric == other.metric for other in prices):
+            table.report("metric", f"{price.metric!r} has a price in this plan already")
+        prices.append(price)
+    return RatePlan(code, base_fee, minimum_charge, tuple(prices))
+
+
+def _price(fields: Fields, units: dict[str, BillableUnit], *, has_base_fee: bool) -> Price | None:
+    metric = fields.text("metric")
+    model = fields.choice("model", MODEL_NAMES)
+    reader = READERS.get(model)
+    if reader is None:
+        if model in MODEL_NAMES:
+            fields.report("model", f"{model} is not available in this version; use {', '.join(READERS)}")
+        fields.skip()
+        return None
+    terms = reader(fields, metric)
+    if model == "FLAT_RATE" and not has_base_fee and terms.parameters() == {}:
+        fields.report("base_fee", "missing; give it here or on the plan")
+    unit = units.get(metric)
+    if unit is None:
+        if metric:
+            fields.report("metric", f"{metric!r} is neither built in nor one of billable_units")
+        return None
+    if unit.aggregation not in _COUNTABLE:
+        fields.report(
+            "metric", f"aggregation {unit.aggregation} cannot be priced in this version; use SUM or COUNT"
+        )
+    if model == "COST_PLUS" and unit.aggregation == "COUNT":
+        fields.report("metric", "a count of events is no cost; COST_PLUS needs aggregation SUM")
+    if terms.dimension is not None and unit.dimensions is not None and terms.dimension not in unit.dimensions:
+        known = f"events of {metric} have {', '.join(unit.dimensions) or 'none'}"
+        fields.report("dimension", f"{terms.dimension!r} is no dimension here; {known}")
+    return Price(metric, model, terms, counts_events=unit.aggregation == "COUNT")
+
+
+def _product(fields: Fields) -> Product:
+    return Product(fields.text("code"), fields.choice("type", PRODUCT_TYPES), fields.text("rate_plan"))
+
+
+def _customer(fields: Fields) -> Customer:
+    return Customer(
+        id=fields.text("id"),
+        products=fields.texts("products"),
+        teams=tuple(
+            Team(table.text("id"), table.texts("agents"), table.texts("apps"))
+            for table in fields.tables("teams")
+        ),
+    )
+
+
+def _guard(fields: Fields) -> Guard:
+    guard = Guard(
+        customer=fields.optional_text("customer"),
+        plan=fields.optional_text("plan"),
+        product=fields.optional_text("product"),
+        scope=fields.choice("scope", ("session", "period")),
+        mode=fields.choice("mode", ("observe", "alert", "enforce")),
+        session_revenue=fields.optional_decimal("session_revenue"),
+        thresholds=fields.decimals("thresholds"),
+    )
+    if sum(target is not None for target in (guard.customer, guard.plan, guard.product)) > 1:
+        fields.report("", "names more than one of customer, plan and product; write one guard for each")
+    if guard.session_revenue is not None and guard.scope == "period":
+        fields.report("session_revenue", "belongs to a guard of scope session")
+    levels = [guard.thresholds[level] for level in _LEVELS if level in guard.thresholds]
+    if unknown := sorted(set(guard.thresholds).difference(_LEVELS)):
+        fields.report(
+            "thresholds", f"unknown level {', '.join(unknown)}; the levels are {', '.join(_LEVELS)}"
+        )
+    if levels != sorted(levels, reverse=True) or any(level > 1 for level in levels):
+        fields.report("thresholds", "not falling from L1 to L3, each a fraction of at most 1")
+    return guard
+
+
+def _override(fields: Fields) -> PriceOverride:
+    start = fields.optional_text("from")
+    if start is not None and not _is_day(start):
+        fields.report("from", f"{start!r} is not a day like 2026-01-31")
+    rates = {key: fields.optional_decimal(key) for key in OVERRIDE_KEYS}
+    override = PriceOverride(
+        provider=fields.text("provider"),
+        model=fields.text("model"),
+        start=start,
+        rates_mtok={key: rate for key, rate in rates.items() if rate is not None},
+    )
+    if not override.rates_mtok.keys() & {"input_mtok", "output_mtok"}:
+        fields.report(
+            "", "names neither input_mtok nor output_mtok; an override replaces the whole public price"
+        )
+    if "*" in override.model.removesuffix("*"):
+        fields.report("model", "has * before its end; a prefix ends in the only *")
+    return override
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

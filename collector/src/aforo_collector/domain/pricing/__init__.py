@@ -1,0 +1,1 @@
+"""The pricing models, one module each; `table` lists them."""

@@ -1,0 +1,73 @@
+"""Billable units and the metrics that exist without set-up."""
+
+from __future__ import annotations
+
+import pytest
+from aforo_collector.domain.metrics import (
+    PRODUCT_TYPES,
+    TEMPLATES,
+    BillableUnit,
+    Condition,
+    metric_name,
+    prefix_of,
+    tool_metric_of,
+)
+
+SHARED_UNITS = (
+    "steps input_tokens output_tokens reasoning_tokens cache_read_tokens cache_write_tokens provider_cost "
+    "sessions session_seconds"
+).split()
+
+
+def test_every_product_type_has_its_templates() -> None:
+    """Each metric that a span can become must exist without set-up, and nothing else but api_calls."""
+    expected = {"api_calls", "ai_agent.capability_invocations", "mcp_server.tool_invocations"}
+    expected |= {f"{prefix}.tool_calls" for prefix in ("api", "agentic_api", "ai_agent")}
+    expected |= {metric_name(kind, unit) for kind in PRODUCT_TYPES for unit in SHARED_UNITS}
+    assert set(TEMPLATES) == expected
+    assert {unit.aggregation for unit in TEMPLATES.values()} == {"SUM"}
+
+
+@pytest.mark.parametrize(
+    ("product_type", "prefix", "tools"),
+    [
+        ("API", "api", "api.tool_calls"),
+        ("AGENTIC_API", "agentic_api", "agentic_api.tool_calls"),
+        ("AI_AGENT", "ai_agent", "ai_agent.tool_calls"),
+        ("MCP_SERVER", "mcp_server", "mcp_server.tool_invocations"),
+        ("SOMETHING", "agentic_api", "agentic_api.tool_calls"),
+        (None, "agentic_api", "agentic_api.tool_calls"),
+    ],
+)
+def test_the_prefix_follows_the_product_type(product_type: str | None, prefix: str, tools: str) -> None:
+    """The four types must have their prefixes, and anything else that of AGENTIC_API."""
+    assert prefix_of(product_type) == prefix
+    assert tool_metric_of(product_type) == tools
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "passes", "fails"),
+    [
+        ("EQUALS", "200", "200.0", "201"),
+        ("EQUALS", "GET", "GET", "get"),
+        ("NOT_EQUALS", "GET", "POST", "GET"),
+        ("LESS_THAN", "400", "99", "400"),
+        ("GREATER_THAN", "9", "10", "9"),
+        ("GREATER_THAN", "9", "9.5", "fast"),
+        ("CONTAINS", "chat", "/v1/chat", "/v1/embed"),
+        ("NOT_CONTAINS", "chat", "/v1/embed", "/v1/chat"),
+        ("IN", "GET, POST", "POST", "PUT"),
+        ("NOT_IN", "GET,POST", "PUT", "GET"),
+    ],
+)
+def test_conditions_compare_numbers_as_numbers_and_text_as_text(
+    operator: str, value: str, passes: str, fails: str
+) -> None:
+    """A unit must count an event when all conditions hold, and an absent field only under negated ones."""
+    unit = BillableUnit("calls", conditions=(Condition("field", operator, value),))
+    assert unit.admits({"field": passes})
+    assert not unit.admits({"field": fails})
+    assert unit.admits({}) is operator.startswith("NOT_")
+    both = BillableUnit("calls", conditions=(*unit.conditions, Condition("other", "EQUALS", "1")))
+    assert both.admits({"field": passes, "other": "1"})
+    assert not both.admits({"field": passes, "other": "2"})
