@@ -1,0 +1,1 @@
+"""Aforo collector: OTLP spans in, sessions, usage events and invoices out."""

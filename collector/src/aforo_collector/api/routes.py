@@ -1,0 +1,15 @@
+"""All routes, by noun."""
+
+from __future__ import annotations
+
+from . import catalog, health, intake, invoices, prices, sessions, usage_events
+
+ROUTERS = (
+    sessions.router,
+    usage_events.router,
+    invoices.router,
+    intake.router,
+    catalog.router,
+    prices.router,
+    health.router,
+)

@@ -1,0 +1,1 @@
+"""The collector's commands: parse arguments, talk to a collector, print."""

@@ -1,0 +1,95 @@
+"""A command's way to a collector: reading endpoints over HTTP, errors as exit codes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+import httpx2
+
+from .exits import CONFLICT, FAILED, NOT_FOUND, UNAVAILABLE, USAGE, Failure
+
+ENDPOINT_DEFAULT = "http://localhost:4318"
+TIMEOUT_S = 30
+PAGE_LENGTH_MAX = 1000
+
+_EXITS = {404: NOT_FOUND, 409: CONFLICT, 422: USAGE, 503: UNAVAILABLE, 502: UNAVAILABLE, 504: UNAVAILABLE}
+
+
+class Client:
+    """Asks one collector; every error is a `Failure` with the exit code that fits."""
+
+    def __init__(self, endpoint: str, api_key: str | None = None) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        headers = {"X-API-Key": api_key} if api_key else {}
+        try:
+            self._http = httpx2.Client(base_url=self.endpoint, headers=headers, timeout=TIMEOUT_S)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise Failure(USAGE, f"{endpoint!r} is no endpoint: {error}") from None
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """`data` of a reading endpoint; parameters that are None are left out."""
+        return self._ask("GET", path, parameters)["data"]
+
+    def post(self, path: str, **parameters: Any) -> Any:
+        """`data` of a request that does something."""
+        return self._ask("POST", path, parameters)["data"]
+
+    def put(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
+        """The whole answer to a body."""
+        return self._ask("PUT", path, {}, content=body, headers={"Content-Type": content_type})
+
+    def items(self, path: str, length_max: int, **parameters: Any) -> Iterator[Any]:
+        """The items of a list, over as many pages as it takes, up to a number of them."""
+        cursor = None
+        while length_max > 0:
+            limit = min(length_max, PAGE_LENGTH_MAX)
+            answer = self._ask("GET", path, {**parameters, "cursor": cursor, "limit": limit})
+            yield from answer["data"]
+            length_max -= len(answer["data"])
+            cursor = answer["meta"]["nextCursor"]
+            if cursor is None:
+                return
+
+    def _ask(self, method: str, path: str, parameters: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        try:
+            response = self._http.request(method, path, params=given, **more)
+            answer: dict[str, Any] = response.json()
+        except httpx2.HTTPError as error:
+            raise Failure(
+                UNAVAILABLE, f"no collector answers at {self.endpoint} ({error}); `aforo serve` starts one"
+            ) from None
+        except ValueError:
+            raise Failure(
+                FAILED, f"{self.endpoint} answered {response.status_code} and no JSON; is it a collector?"
+            ) from None
+        if not response.is_success:
+            # A catalog that cannot be used is no wrong use of the command.
+            code = (
+                FAILED
+                if answer.get("code") == "INVALID_CATALOG"
+                else _EXITS.get(response.status_code, FAILED)
+            )
+            raise Failure(code, str(answer.get("detail", response.reason_phrase)))
+        return answer
+
+
+def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--endpoint` and `--api-key`, and a `client` as its first argument."""
+
+    @click.option(
+        "--endpoint",
+        envvar="AFORO_ENDPOINT",
+        default=ENDPOINT_DEFAULT,
+        show_default=True,
+        help="Where the collector is. [AFORO_ENDPOINT]",
+    )
+    @click.option("--api-key", envvar="AFORO_API_KEY", help="API key of the tenant. [AFORO_API_KEY]")
+    @functools.wraps(command)
+    def with_client(endpoint: str, api_key: str | None, **rest: Any) -> Any:
+        return command(Client(endpoint, api_key), **rest)
+
+    return with_client

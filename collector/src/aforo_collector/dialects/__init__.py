@@ -1,0 +1,1 @@
+"""Dialects: pure translation of attribute sets into `domain.span.Span`."""

@@ -1,0 +1,16 @@
+"""Derived ids: the same input has the same id however often it is processed."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def span_event_id(trace_id: bytes, span_id: int, metric: str) -> str:
+    """The id of the usage event that a span is for one metric."""
+    return f"{trace_id.hex()}-{span_id & 0xFFFFFFFFFFFFFFFF:016x}-{metric}"
+
+
+def final_event_id(tenant_id: str, customer_id: str, session_id: str, metric: str) -> str:
+    """The id of the final billing event of a session for one metric."""
+    said = "\x1f".join((tenant_id, customer_id, session_id)).encode()
+    return f"final-{hashlib.blake2b(said, digest_size=16).hexdigest()}-{metric}"

@@ -1,0 +1,301 @@
+"""Trace trees that grow span by span, in any order, and which of their spans is the record of a call.
+
+A tree is a set of nodes linked both ways (a node knows its parent, its first child and its next sibling),
+so that one more span touches only its neighbours however large the trace is. Two kinds of facts move along
+the links, each monotone, so that the result does not depend on the order in which spans arrive:
+
+* up: "a descendant bears tokens", "a descendant is a model call" (each flips once per node);
+* down: the `Context`: identity, the tool that encloses, whether a model call above bears the tokens.
+
+Nothing here decides on prices. `standing` is the leaf rule: a token is billed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from .identity import NOBODY, Identity
+from .span import Role, Span, bears_tokens
+
+ARRIVED = 1
+ROLE_SHIFT = 1
+ROLE_MASK = 0b1110
+BEARS_TOKENS = 1 << 4
+TOKENS_BELOW = 1 << 5
+CALL_BELOW = 1 << 6
+COVERED = 1 << 7
+"""A model call above bears the tokens of this one."""
+CUT = 1 << 8
+"""The span lies on a cycle of parents, so its parent is ignored."""
+TWIN = 1 << 9
+"""Another span, not above or below, is the record of the same call."""
+CACHED = 1 << 10
+_BELOW = TOKENS_BELOW | CALL_BELOW
+_MODEL, _TOOL, _AGENT, _USAGE = (
+    role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
+)
+
+
+class Context(NamedTuple):
+    """What a span learns from the spans above it."""
+
+    identity: Identity = NOBODY
+    within: str = ""
+    covered: bool = False
+
+
+ROOT = Context()
+
+
+class Node:
+    """One span of a tree, or the place of a span that has not arrived but has children.
+
+    `span` is None until somebody needs it; `identity` is the effective one, inheritance included.
+    """
+
+    # Class attributes are the defaults: most nodes live for one transaction and change only a few.
+    span: Span | None = None
+    identity: Identity = NOBODY
+    label: str = ""
+    within: str = ""
+    parent_id: int = 0
+    first_child: int = 0
+    next_sibling: int = 0
+    strand_no: int = 0
+    event_no: int = 0
+    stored: bool = False
+
+    def __init__(self, span_id: int) -> None:
+        self.span_id = span_id
+        self.flags = 0
+        self.batch_no = 0
+        self.position = 0
+
+    @property
+    def role(self) -> int:
+        """The span's `Role`."""
+        return (self.flags & ROLE_MASK) >> ROLE_SHIFT
+
+
+class Tree:
+    """The part of one trace that is in memory; `load` brings a stored node when it is needed."""
+
+    __slots__ = ("changed", "fresh", "left", "load", "nodes", "read", "trace_id", "trace_no")
+
+    def __init__(
+        self,
+        trace_id: bytes,
+        trace_no: int,
+        load: Callable[[int, int], Node | None] | None,
+        read: Callable[[Node], Span],
+    ) -> None:
+        self.trace_id = trace_id
+        self.trace_no = trace_no
+        self.load = load
+        self.read = read
+        self.nodes: dict[int, Node] = {}
+        self.fresh: list[Node] = []
+        """Nodes whose span arrived since the last `settle`."""
+        self.changed: dict[int, Node] = {}
+        """Nodes that are new or different from what is stored."""
+        self.left: set[int] = set()
+        """Numbers of the sessions that spans of this tree have moved out of."""
+
+    def find(self, span_id: int) -> Node | None:
+        """The node of a span, from memory or from the store."""
+        node = self.nodes.get(span_id)
+        if node is None and self.load is not None:
+            node = self.load(self.trace_no, span_id)
+            if node is not None:
+                self.nodes[span_id] = node
+        return node
+
+    def span(self, node: Node) -> Span:
+        """The span of an arrived node, read again from where it is kept if need be."""
+        if node.span is None:
+            node.span = self.read(node)
+        return node.span
+
+    def children(self, node: Node) -> list[Node]:
+        """The arrived children whose parent link counts."""
+        found = []
+        nodes = self.nodes
+        child_id = node.first_child
+        while child_id:
+            child = nodes.get(child_id) or self.find(child_id)
+            if child is None:
+                break
+            if not child.flags & CUT:
+                found.append(child)
+            child_id = child.next_sibling
+        return found
+
+
+def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
+    """Put a span into its tree; None when a span of that id is already there."""
+    node = tree.find(span.span_id)
+    if node is None:
+        node = tree.nodes[span.span_id] = Node(span.span_id)
+    elif node.flags & ARRIVED:
+        return None
+    flags = node.flags | ARRIVED | span.role << ROLE_SHIFT
+    if span.tokens is not None and bears_tokens(span):
+        flags |= BEARS_TOKENS
+    if span.quality == "cached_response":
+        flags |= CACHED
+    node.flags = flags
+    node.span = span
+    node.parent_id = span.parent_id
+    node.batch_no = batch_no
+    node.position = position
+    if span.role == Role.TOOL:
+        node.label = span.label
+    tree.fresh.append(node)
+    tree.changed[node.span_id] = node
+    if span.parent_id:
+        parent = tree.find(span.parent_id)
+        if parent is None:
+            parent = tree.nodes[span.parent_id] = Node(span.parent_id)
+        node.next_sibling = parent.first_child
+        parent.first_child = node.span_id
+        tree.changed[parent.span_id] = parent
+        cycle = _cycle(tree, node, parent) if node.first_child and parent.flags & ARRIVED else None
+        if cycle:
+            _cut(tree, cycle)
+        else:
+            _raise_flags(tree, node, parent)
+    return node
+
+
+def _raise_flags(tree: Tree, node: Node, parent: Node) -> None:
+    """Tell the ancestors what is below them; stops where they know already."""
+    flags = node.flags
+    raised = flags & _BELOW
+    if flags & BEARS_TOKENS:
+        raised |= TOKENS_BELOW
+    if flags & ROLE_MASK == _MODEL and not flags & CACHED:
+        raised |= CALL_BELOW
+    above: Node | None = parent
+    while above is not None and raised & ~above.flags:
+        above.flags |= raised
+        tree.changed[above.span_id] = above
+        if not above.flags & ARRIVED or above.flags & CUT or not above.parent_id:
+            return
+        above = tree.find(above.parent_id)
+
+
+def _cycle(tree: Tree, node: Node, parent: Node) -> list[Node] | None:
+    """The spans of the cycle that linking `node` below `parent` has closed, if it has."""
+    path = [node]
+    above: Node | None = parent
+    while above is not None and above.flags & ARRIVED and not above.flags & CUT:
+        if above is node:
+            return path
+        path.append(above)
+        above = tree.find(above.parent_id) if above.parent_id else None
+    return None
+
+
+def _cut(tree: Tree, cycle: list[Node]) -> None:
+    """Make every span of a cycle a root: which one closed it depends on the order, that it is one does not."""
+    for node in cycle:
+        node.flags = (node.flags | CUT) & ~_BELOW
+        tree.changed[node.span_id] = node
+        tree.fresh.append(node)
+    for node in cycle:
+        for child in tree.children(node):
+            _raise_flags(tree, child, node)
+
+
+def settle(tree: Tree) -> None:
+    """Hand identity and context down from the spans that arrived to whatever hangs below them."""
+    pending = {node.span_id for node in tree.fresh}
+    for node in tree.fresh:
+        if node.span_id not in pending:
+            continue
+        parent = None
+        if node.parent_id and not node.flags & CUT:
+            if node.parent_id in pending:
+                continue  # reached from its parent
+            parent = tree.find(node.parent_id)
+        context = below(parent) if parent is not None and parent.flags & ARRIVED else ROOT
+        _hand_down(tree, node, context, pending)
+    tree.fresh = []
+
+
+def below(node: Node) -> Context:
+    """The context that the children of an arrived node see."""
+    flags = node.flags
+    role = flags & ROLE_MASK
+    if role == _MODEL:
+        return Context(node.identity, "", bool(flags & (COVERED | BEARS_TOKENS)))
+    if role == _TOOL:
+        return Context(node.identity, node.label, False)
+    if role == _AGENT:
+        return Context(node.identity, "", False)
+    return Context(node.identity, node.within, bool(flags & COVERED))
+
+
+def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> None:
+    stack = [(top, context)]
+    while stack:
+        node, context = stack.pop()
+        given, within, covered = context
+        span = node.span
+        if span is None:
+            span = tree.span(node)
+        identity = span.identity
+        if identity is not given and identity != given:
+            identity = identity.inherit(given)
+        else:
+            identity = given
+        if node.span_id in pending:
+            pending.discard(node.span_id)
+        elif (identity, within, covered) == (node.identity, node.within, bool(node.flags & COVERED)):
+            continue
+        else:
+            tree.changed[node.span_id] = node
+        node.identity = identity
+        if within or node.within:
+            node.within = within
+        if covered:
+            node.flags |= COVERED
+        else:
+            node.flags &= ~COVERED
+        if node.first_child:
+            handed = below(node)
+            stack.extend([(child, handed) for child in tree.children(node)])
+
+
+class Standing(Enum):
+    """What a span counts for; everything but RECORD costs nothing."""
+
+    RECORD = "billed"
+    """The record of a call, of hand-recorded usage, or a total without any call below it."""
+    CLAIM = "claim"
+    """A total of what is billed below."""
+    WRAPPER = "wrapper"
+    """The same call as the span below (model) or above (tool)."""
+    TWIN = "twin"
+    """The same call as a span elsewhere in the trace."""
+    NONE = "structure"
+    """Bills nothing by nature."""
+
+
+def standing(node: Node) -> Standing:
+    """The leaf rule, from what the links have told the node."""
+    flags = node.flags
+    if flags & TWIN:
+        return Standing.TWIN
+    role = flags & ROLE_MASK
+    if role == _MODEL:
+        if flags & BEARS_TOKENS:
+            return Standing.CLAIM if flags & TOKENS_BELOW else Standing.RECORD
+        return Standing.WRAPPER if flags & _BELOW else Standing.RECORD
+    if role == _TOOL:
+        return Standing.WRAPPER if node.within and node.within == node.label else Standing.RECORD
+    if role == _AGENT and flags & BEARS_TOKENS:
+        return Standing.CLAIM if flags & TOKENS_BELOW else Standing.RECORD
+    return Standing.RECORD if role == _USAGE else Standing.NONE

@@ -1,0 +1,161 @@
+"""OTLP/HTTP: bytes of a trace request to spans and rejections, and the answer back to bytes."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from aforo_collector.dialects.otel_genai import identity_of, translate
+from aforo_collector.dialects.values import Attributes, SpanError
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.span import Span
+
+from . import otlp_json
+from .otlp_schema import Request, Response
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+NS = 1_000_000_000
+FUTURE_NS_MAX = 5 * 60 * NS
+PAST_NS_MAX = 90 * 24 * 3600 * NS
+REASONS_SHOWN_MAX = 5
+_ZERO_16, _ZERO_8 = bytes(16), bytes(8)
+
+
+class MalformedBody(ValueError):
+    """The body is not what its content type says; nothing of it was recorded."""
+
+
+class BodyTooLarge(ValueError):
+    """The body unpacks to more than the limit; nothing of it was recorded."""
+
+
+class Rejection(NamedTuple):
+    """A span that cannot be billed: a stable code, and what is wrong in words."""
+
+    code: str
+    detail: str
+
+
+def unpack(body: bytes, encoding: str, size_bytes_max: int) -> bytes:
+    """Undo the content encoding without ever holding more than the limit in memory."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise MalformedBody(f"content encoding {encoding!r} is not supported; use gzip or none")
+    stream = zlib.decompressobj(47)  # 47: gzip or zlib, as the header says
+    try:
+        data = stream.decompress(body, size_bytes_max + 1)
+    except zlib.error as error:
+        raise MalformedBody(f"the body is not valid {encoding}: {error}") from error
+    if len(data) > size_bytes_max:
+        raise BodyTooLarge(f"the body unpacks to more than {size_bytes_max} bytes; send smaller batches")
+    if not stream.eof:
+        raise MalformedBody(f"the {encoding} body is cut off")
+    return data
+
+
+def decode(body: bytes, content_type: str, now_ns: int | None) -> list[Span | Rejection]:
+    """All spans of a request in the order of the wire, each translated or rejected with its reason.
+
+    Without `now_ns` the time window is not checked: that is for reading again what was accepted once.
+    """
+    if content_type == JSON:
+        try:
+            return [_json_span(raw, now_ns) for raw in otlp_json.spans(body)]
+        except msgspec.MsgspecError as error:
+            raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
+    try:
+        request = Request.FromString(body)
+    except DecodeError as error:
+        raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
+    found: list[Span | Rejection] = []
+    for resource_spans in request.resource_spans:
+        resource = _resource(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            found += [
+                _span(
+                    raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start,
+                    raw.end, raw.HasField("status") and raw.status.code == 2, now_ns,
+                )
+                for raw in scope_spans.spans
+            ]  # fmt: skip
+    return found
+
+
+def _resource(attributes: Attributes) -> Identity | SpanError:
+    try:
+        return identity_of(attributes)
+    except SpanError as error:
+        return SpanError(f"resource: {error}")
+
+
+def _json_span(raw: otlp_json.RawSpan, now_ns: int | None) -> Span | Rejection:
+    if raw.error:
+        return Rejection("MALFORMED_SPAN", raw.error)
+    return _span(
+        raw.attributes, _resource(raw.resource), raw.trace_id, raw.span_id, raw.parent_id, raw.name, raw.start_ns,
+        raw.end_ns, raw.failed, now_ns,
+    )  # fmt: skip
+
+
+def _span(
+    attributes: Attributes, resource: Identity | SpanError, trace_id: bytes, span_id: bytes, parent_id: bytes,
+    name: str, start_ns: int, end_ns: int, failed: bool, now_ns: int | None,
+) -> Span | Rejection:  # fmt: skip
+    if len(trace_id) != 16 or trace_id == _ZERO_16:
+        return Rejection(
+            "INVALID_TRACE_ID", f"trace id has {len(trace_id)} bytes or is all zero; 16 are needed"
+        )
+    if len(span_id) != 8 or span_id == _ZERO_8:
+        return Rejection("INVALID_SPAN_ID", f"span id has {len(span_id)} bytes or is all zero; 8 are needed")
+    if parent_id:
+        if len(parent_id) != 8:
+            return Rejection(
+                "INVALID_PARENT_ID", f"parent span id has {len(parent_id)} bytes; 8 or none are allowed"
+            )
+        if parent_id == span_id:
+            parent_id = b""  # its own parent: the same as none, and its tokens still bill
+    if now_ns is not None:
+        if end_ns > now_ns + FUTURE_NS_MAX or start_ns > now_ns + FUTURE_NS_MAX:
+            return Rejection(
+                "TOO_FAR_IN_FUTURE", f"the span ends at {end_ns} ns, more than 5 minutes from now"
+            )
+        if end_ns < now_ns - PAST_NS_MAX:
+            return Rejection("TOO_OLD", f"the span ended at {end_ns} ns, more than 90 days ago")
+    if start_ns > end_ns or not start_ns:
+        start_ns = end_ns
+    if isinstance(resource, SpanError):
+        return Rejection("INVALID_ATTRIBUTE", str(resource))
+    number = int.from_bytes
+    frame = (
+        trace_id, number(span_id, "big", signed=True), number(parent_id, "big", signed=True) if parent_id else 0,
+        name, start_ns, end_ns, failed,
+    )  # fmt: skip
+    try:
+        return translate(attributes, resource, frame)
+    except SpanError as problem:
+        return Rejection("INVALID_ATTRIBUTE", str(problem))
+
+
+def answer(rejections: list[Rejection], content_type: str) -> bytes:
+    """The body of a 200: empty, or `partialSuccess` with the count and the first few reasons."""
+    shown = "; ".join(f"{r.code}: {r.detail}" for r in rejections[:REASONS_SHOWN_MAX])
+    if len(rejections) > REASONS_SHOWN_MAX:
+        shown += f"; and {len(rejections) - REASONS_SHOWN_MAX} more (see the quarantine)"
+    if content_type == JSON:
+        if not rejections:
+            return b"{}"
+        return msgspec.json.encode(
+            {"partialSuccess": {"rejectedSpans": str(len(rejections)), "errorMessage": shown}}
+        )
+    response = Response()
+    if rejections:
+        response.partial_success.rejected_spans = len(rejections)
+        response.partial_success.error_message = shown
+    data: bytes = response.SerializeToString()
+    return data

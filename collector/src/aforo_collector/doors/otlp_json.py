@@ -1,0 +1,125 @@
+"""OTLP/JSON: hex ids, 64-bit integers as text or number, lowerCamelCase names.
+
+google.protobuf's own JSON mapping would read the ids as base64, so this is a typed decode of ours. A
+request whose types are wrong somewhere is read again span by span, so that only the wrong ones are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class AnyValue(msgspec.Struct, gc=False):
+    """A scalar attribute value; lists and maps are not read for billing."""
+
+    s: str = msgspec.field(name="stringValue", default="")
+    b: bool = msgspec.field(name="boolValue", default=False)
+    i: int = msgspec.field(name="intValue", default=0)
+    d: float = msgspec.field(name="doubleValue", default=0.0)
+
+
+class KeyValue(msgspec.Struct, gc=False):
+    """One attribute."""
+
+    key: str
+    value: AnyValue | None = None
+
+
+class Status(msgspec.Struct, gc=False):
+    """Span status; the code is a number or the name of the enum."""
+
+    code: int | str = 0
+
+
+class WireSpan(msgspec.Struct, rename="camel"):
+    """A span as JSON carries it."""
+
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str | None = None
+    name: str = ""
+    start_time_unix_nano: int = 0
+    end_time_unix_nano: int = 0
+    attributes: list[KeyValue] = []
+    status: Status | None = None
+
+
+class WireResource(msgspec.Struct):
+    """Resource attributes."""
+
+    attributes: list[KeyValue] = []
+
+
+class _ScopeSpans(msgspec.Struct):
+    spans: list[dict[str, Any]] = []
+
+
+class _ResourceSpans(msgspec.Struct, rename="camel"):
+    resource: Any = None
+    scope_spans: list[_ScopeSpans] = []
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    resource_spans: list[_ResourceSpans] = []
+
+
+_REQUEST = msgspec.json.Decoder(_Request)
+
+
+class RawSpan(NamedTuple):
+    """A span with its ids as bytes; `error` says why it could not be read."""
+
+    resource: dict[str, AnyValue]
+    attributes: dict[str, AnyValue]
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    name: str
+    start_ns: int
+    end_ns: int
+    failed: bool
+    error: str = ""
+
+
+def spans(body: bytes) -> Iterator[RawSpan]:
+    """Every span of the request; raises msgspec.MsgspecError when the envelope itself is wrong."""
+    for resource_spans in _REQUEST.decode(body).resource_spans:
+        resource: dict[str, AnyValue] = {}
+        error = ""
+        try:
+            given = msgspec.convert(resource_spans.resource or {}, WireResource, strict=False)
+            resource = _mapping(given.attributes)
+        except msgspec.ValidationError as problem:
+            error = f"resource: {problem}"
+        for scope_spans in resource_spans.scope_spans:
+            for raw in scope_spans.spans:
+                yield _read(raw, resource, error)
+
+
+def _read(raw: dict[str, Any], resource: dict[str, AnyValue], error: str) -> RawSpan:
+    try:
+        span = msgspec.convert(raw, WireSpan, strict=False)
+        return RawSpan(
+            resource,
+            _mapping(span.attributes),
+            bytes.fromhex(span.trace_id),
+            bytes.fromhex(span.span_id),
+            bytes.fromhex(span.parent_span_id or ""),
+            span.name,
+            span.start_time_unix_nano,
+            span.end_time_unix_nano,
+            span.status is not None and span.status.code in (2, "2", "STATUS_CODE_ERROR"),
+            error,
+        )
+    except msgspec.ValidationError as problem:
+        error = str(problem)
+    except ValueError:
+        error = "traceId, spanId and parentSpanId are hexadecimal text"
+    return RawSpan({}, {}, b"", b"", b"", "", 0, 0, failed=False, error=error)
+
+
+def _mapping(attributes: list[KeyValue]) -> dict[str, AnyValue]:
+    return {a.key: a.value for a in attributes if a.value is not None}

@@ -1,0 +1,1 @@
+"""The stages that every usage event walks, as pure functions."""

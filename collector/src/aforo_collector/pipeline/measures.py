@@ -1,0 +1,71 @@
+"""Which metrics an occurrence is written under, in which quantity, and what a price of them can depend on."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from aforo_collector.domain.catalog import RatePlan
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.pricing.terms import Usage
+from aforo_collector.domain.usage import Kind, Occurrence, RollUp, dimensions, measure
+
+from .terms import metric_of, units_in
+
+
+class Measure(NamedTuple):
+    """One metric of an occurrence: a usage event."""
+
+    metric: str
+    quantity: Decimal
+    dimensions: dict[str, str]
+
+
+def measures_of(
+    occurrence: Occurrence, units: int, payer: Identity, plan: RatePlan | None = None
+) -> list[Measure]:
+    """The usage events that an occurrence is, in the order of `UNITS`.
+
+    A hand-recorded event has the dimension that the plan's price of its metric asks for, and none without
+    `plan`.
+    """
+    if occurrence.kind == Kind.USAGE:
+        return [Measure(occurrence.metric, occurrence.quantity, _stated(occurrence, plan))]
+    found = []
+    for unit in units_in(units):
+        quantity = measure(occurrence, unit)
+        if quantity is None and unit == "session_seconds":
+            quantity = 0  # a session too short to measure was a session
+        if quantity is not None:
+            known = dimensions(occurrence, unit, payer.agent_id)
+            found.append(Measure(metric_of(payer.product_type, unit), Decimal(quantity), known))
+    return found
+
+
+def usage_of(roll_up: RollUp, payer: Identity, plan: RatePlan | None) -> list[Usage]:
+    """What a roll-up adds to the usage of a period: the sums of `measures_of` over its occurrences."""
+    total, counts = roll_up.total, roll_up.counts
+    if total.kind == Kind.USAGE:
+        if not counts.events:
+            return []
+        return [Usage(total.metric, _stated(total, plan), total.quantity, counts.events)]
+    found = []
+    for unit in units_in(roll_up.units):
+        event_count = counts.of(total.kind, unit)
+        if event_count:
+            quantity = event_count if unit == "sessions" else measure(total, unit)
+            found.append(
+                Usage(
+                    metric_of(payer.product_type, unit),
+                    dimensions(total, unit, payer.agent_id),
+                    Decimal(quantity or 0),
+                    event_count,
+                )
+            )
+    return found
+
+
+def _stated(occurrence: Occurrence, plan: RatePlan | None) -> dict[str, str]:
+    price = plan.price_of(occurrence.metric) if plan is not None else None
+    name = price.terms.dimension if price is not None else None
+    return {name: occurrence.label} if name and occurrence.label else {}

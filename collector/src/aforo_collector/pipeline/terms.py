@@ -1,0 +1,93 @@
+"""Enrich and estimate: which metrics of an occurrence are written for a payer, and what it earns.
+
+A payer's product type names its metrics, its plan prices them. What the plan prices, or the tenant asked
+for, is written as usage events; the rest of an occurrence is kept all the same.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.metrics import metric_name, tool_metric_of
+from aforo_collector.domain.money import CONTEXT
+from aforo_collector.domain.rating import estimate
+from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions
+
+_ONE = Decimal(1)
+_REMEMBERED_MAX = 4_096
+
+
+def metric_of(product_type: str, unit: str) -> str:
+    """The metric name of a unit under a product type."""
+    return tool_metric_of(product_type) if unit == "tool_calls" else metric_name(product_type, unit)
+
+
+def units_in(mask: int) -> list[str]:
+    """The units of a bit mask, in order."""
+    return [unit for bit, unit in enumerate(UNITS) if mask >> bit & 1]
+
+
+class Terms:
+    """What one payer's occurrences become under one catalog; made once per payer, then looked up."""
+
+    __slots__ = ("_agent_id", "_earns", "_masks", "_plan", "_product_type", "_rated")
+
+    def __init__(self, catalog: Catalog, payer: Identity) -> None:
+        self._product_type = payer.product_type
+        self._agent_id = payer.agent_id
+        self._plan = catalog.basis(payer.customer_id, payer.product_type)
+        self._masks: dict[int, int] = {}
+        self._rated: dict[int, list[tuple[str, int]]] = {}
+        self._earns: dict[tuple[str, str, str, str], Decimal | None] = {}
+        for kind, units in UNITS_OF_KIND.items():
+            written = [unit for unit in units if self._writes(catalog, unit)]
+            self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
+            self._rated[kind] = [(unit, FIELDS[unit]) for unit in written if self._prices(unit)]
+
+    def _prices(self, unit: str) -> bool:
+        return self._plan is not None and self._plan.price_of(metric_of(self._product_type, unit)) is not None
+
+    def _writes(self, catalog: Catalog, unit: str) -> bool:
+        # The final event of a session is written for every session, priced or not.
+        return (
+            unit == "sessions" or self._prices(unit) or catalog.records(metric_of(self._product_type, unit))
+        )
+
+    def mask(self, kind: int) -> int:
+        """Bit mask over `UNITS` of the metrics that are written for this kind of occurrence."""
+        return self._masks[kind]
+
+    def revenue(self, occurrence: Occurrence) -> Decimal | None:
+        """What the occurrence earns at list price, unrounded; None when no plan prices any of it."""
+        total: Decimal | None = None
+        for unit, field in self._rated[occurrence[0]]:
+            quantity = occurrence[field]
+            if not quantity:
+                continue
+            key = (unit, occurrence[1], occurrence[2], occurrence[3])
+            try:
+                each = self._earns[key]
+            except KeyError:
+                each = self._each(unit, occurrence)
+                if len(self._earns) < _REMEMBERED_MAX:
+                    self._earns[key] = each
+            if each is not None:
+                earned = each * quantity  # type: ignore[operator]  # a number by FIELDS
+                total = earned if total is None else total + earned
+        return total
+
+    def _each(self, unit: str, occurrence: Occurrence) -> Decimal | None:
+        known = dimensions(occurrence, unit, self._agent_id)
+        return estimate(self._plan, metric_of(self._product_type, unit), known, _ONE)
+
+    def usage_revenue(self, metric: str, known: dict[str, str], quantity: Decimal) -> Decimal | None:
+        """What a usage event of any metric earns at list price."""
+        return estimate(self._plan, metric, known, CONTEXT.plus(quantity))
+
+    def dimension(self, metric: str, known: dict[str, str]) -> str:
+        """The value that the plan's price of a metric depends on, "" if it depends on none."""
+        price = self._plan.price_of(metric) if self._plan is not None else None
+        name = price.terms.dimension if price is not None else None
+        return known.get(name, "") if name else ""

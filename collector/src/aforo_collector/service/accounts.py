@@ -1,0 +1,263 @@
+"""Accounts of usage: what each span should count for, against what was recorded of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.metering import CostOf, meter
+from aforo_collector.domain.session import NS_PER_S, Policy, Session
+from aforo_collector.domain.span import Role, Span
+from aforo_collector.domain.trace import ARRIVED, CUT, Node, Standing, Tree, standing
+from aforo_collector.domain.usage import Booking, Occurrence
+from aforo_collector.pipeline.admit import metadata_of
+from aforo_collector.pipeline.terms import Terms
+from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.sqlite_writer import SqliteWriter
+from aforo_collector.store.trace_rows import Strand
+
+from .archive import Archive
+from .bounds import recount
+from .contracts import Contracts, payer_of
+from .finals import Finals
+
+DOOR = "otlp"
+NO_CUSTOMER = "NO_CUSTOMER"
+PARENT_CYCLE = "PARENT_CYCLE"
+_USAGE = int(Role.USAGE)
+_RECORD = Standing.RECORD
+
+
+class Account(NamedTuple):
+    """What the spans of one identity in one trace share; without a session nobody pays yet."""
+
+    strand: Strand
+    session: Session | None
+    terms: Terms
+    cost_of: CostOf
+    booked: list[Occurrence]
+    """Recorded in this transaction and not yet in the session's totals."""
+
+
+class Accounts:
+    """Records and takes back, inside the writer's transaction."""
+
+    def __init__(
+        self, store: SqliteWriter, archive: Archive, contracts: Contracts, finals: Finals, policy: Policy
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._contracts = contracts
+        self._finals = finals
+        self._idle_ns = policy.idle_s * NS_PER_S
+
+    def account(self, tenant_no: int, tree: Tree, now_ns: int) -> None:
+        """Bring what is recorded of a tree's changed spans in line with what they count for now."""
+        accounts: dict[Identity, Account] = {}
+        known: Identity | None = None
+        account: Account | None = None
+        for node in list(tree.changed.values()):
+            if not node.flags & ARRIVED:
+                continue
+            if account is None or node.identity is not known:
+                known = node.identity
+                account = accounts.get(known)
+                if account is None:
+                    account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
+            if node.strand_no:
+                self._review(tenant_no, tree, account, node, now_ns)
+                continue
+            span = node.span or tree.span(node)
+            node.strand_no = account.strand.strand_no
+            if node.flags & CUT:
+                detail = "the span is its own ancestor; it was billed without its parent"
+                self._aside(tenant_no, PARENT_CYCLE, detail, span, node, now_ns)
+            if account.session is None:
+                if standing(node) is _RECORD:
+                    self._unassigned(tenant_no, span, node, now_ns)
+                continue
+            self._join(account.session, known, span, now_ns)
+            if standing(node) is _RECORD:
+                node.event_no = self._record(
+                    tenant_no, account, span, meter(node, span, account.cost_of), 0, now_ns
+                )
+        for account in accounts.values():
+            self._total(account)
+
+    def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
+        payer = payer_of(identity)
+        session: Session | None = None
+        if identity.customer_id:
+            session_id = identity.session_id or tree.trace_id.hex()
+            session = self._store.sessions.open(tenant_no, identity, session_id, now_ns)
+            if session.spans:
+                session = self._finals.current(session, now_ns)
+            self._store.sessions.changed(session)
+        strand = self._store.traces.strand(tree.trace_no, identity)
+        if strand is None:
+            session_no = session.session_no if session is not None else 0
+            numbers = self._store.interning.payer(tenant_no, payer)
+            strand = self._store.traces.new_strand(
+                tree.trace_no, tree.trace_id, identity, numbers, session_no
+            )
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        return Account(strand, session, terms, self._contracts.cost_of(tenant_no), [])
+
+    def _join(self, session: Session, identity: Identity, span: Span, now_ns: int) -> None:
+        if session.closed_ns:
+            return
+        start_ns = span.start_ns
+        if start_ns <= session.lead_start_ns or not session.spans:
+            session.leads(start_ns, span.span_id, identity)
+        session.cover(start_ns, span.end_ns, self._idle_ns)
+        session.spans += 1
+        session.touched_ns = now_ns
+
+    def _record(
+        self, tenant_no: int, account: Account, span: Span, occurrence: Occurrence, corrects: int, now_ns: int
+    ) -> int:
+        strand, session, terms, _, booked = account
+        metadata = None
+        if span.role == _USAGE:
+            occurrence, metadata = _rated_usage(span, occurrence, terms)
+        else:
+            revenue = terms.revenue(occurrence)
+            if revenue is not None:
+                occurrence = Occurrence(*occurrence[:-1], revenue)
+        booked.append(occurrence)
+        late = session is not None and session.closed_ns > 0
+        end_ns = span.end_ns
+        booking = Booking(
+            tenant_no, strand.strand_no, strand.payer_no, strand.customer_no, span.span_id, end_ns,
+            end_ns - span.start_ns, terms.mask(occurrence.kind), occurrence, late, corrects, metadata,
+        )  # fmt: skip
+        return self._store.events.append(booking, now_ns)
+
+    def _total(self, account: Account) -> None:
+        session = account.session
+        if session is not None and account.booked:
+            totals = session.late if session.closed_ns else session.totals
+            totals.add(account.booked)
+
+    def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
+        """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
+        span = tree.span(node)
+        moved = not self._same(node.strand_no, account.strand)
+        if moved:
+            self._leave(tree, node, now_ns)
+            node.strand_no = account.strand.strand_no
+            if account.session is not None:
+                self._join(account.session, node.identity, span, now_ns)
+        counts = standing(node) is _RECORD
+        if account.session is None:
+            if counts and moved:
+                self._unassigned(tenant_no, span, node, now_ns)
+            counts = False
+        if not counts and not node.event_no:
+            return
+        wanted = meter(node, span, account.cost_of) if counts else None
+        if node.event_no:
+            row = self._store.events.load(node.event_no)
+            recorded = occurrence_of(row, self._store.interning.text)
+            if wanted is not None and not moved and _counts(recorded) == _counts(wanted):
+                return
+        corrects = self._void(tenant_no, node, now_ns) if node.event_no else 0
+        if wanted is not None:
+            node.event_no = self._record(tenant_no, account, span, wanted, corrects, now_ns)
+
+    def _same(self, strand_no: int, strand: Strand) -> bool:
+        if strand_no == strand.strand_no:
+            return True
+        old, _ = self._store.traces.stored_strand(strand_no)
+        return (old.payer_no, old.session_no) == (strand.payer_no, strand.session_no)
+
+    def _leave(self, tree: Tree, node: Node, now_ns: int) -> None:
+        """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
+        old, _ = self._store.traces.stored_strand(node.strand_no)
+        if not old.session_no:
+            self._store.release(node.batch_no, node.position, NO_CUSTOMER)
+            return
+        session = self._finals.current(self._store.sessions.load(old.session_no), now_ns)
+        if session.closed_ns:
+            return
+        session.spans -= 1
+        self._store.sessions.changed(session)
+        tree.left.add(old.session_no)
+
+    def _void(self, tenant_no: int, node: Node, now_ns: int) -> int:
+        """Take back what was recorded of a span; returns the number of the event that says so."""
+        row = self._store.events.load(node.event_no)
+        recorded = occurrence_of(row, self._store.interning.text)
+        strand, _ = self._store.traces.stored_strand(row["strand_no"])
+        session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
+        late = session.closed_ns > 0
+        booking = Booking(
+            tenant_no, strand.strand_no, strand.payer_no, strand.customer_no, node.span_id, row["occurred_ns"],
+            row["duration_ns"], row["units"], recorded, late,
+        )  # fmt: skip
+        (session.late if late else session.totals).add([recorded], -1)
+        self._store.sessions.changed(session)
+        void_no = self._store.events.take_back(node.event_no, booking, now_ns)
+        node.event_no = 0
+        return void_no
+
+    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an unpriced event again if its cost is known by now; the old one is voided."""
+        row = self._store.events.load(event_no)
+        strand, trace_id = self._store.traces.stored_strand(row["strand_no"])
+        trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
+        node = self._store.traces.load(trace_no, row["span_id"])
+        assert node is not None, "an event has its span"
+        span = self._archive.span_of(node)
+        cost_of = self._contracts.cost_of(tenant_no)
+        occurrence = meter(node, span, cost_of)
+        if occurrence.cost is None:
+            return False
+        session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        account = Account(strand, session, terms, cost_of, [])
+        corrects = self._void(tenant_no, node, now_ns)
+        node.event_no = self._record(tenant_no, account, span, occurrence, corrects, now_ns)
+        self._total(account)
+        self._store.sessions.changed(session)
+        self._store.traces.save(trace_no, [node], [])
+        return True
+
+    def settle_sessions(self, tree: Tree) -> None:
+        """Take away sessions that lost their last span, and count anew the times of those that lost some."""
+        for session_no in sorted(tree.left):
+            session = self._store.sessions.find(session_no)
+            if session is None:
+                continue
+            if session.spans:
+                recount(self._store, self._archive, session, self._idle_ns)
+            else:
+                self._store.sessions.remove(session)
+        tree.left.clear()
+
+    def _unassigned(self, tenant_no: int, span: Span, node: Node, now_ns: int) -> None:
+        detail = f"{span.name!r} names no customer, nor does its resource or a span above it"
+        self._aside(tenant_no, NO_CUSTOMER, detail, span, node, now_ns)
+
+    def _aside(self, tenant_no: int, code: str, detail: str, span: Span, node: Node, now_ns: int) -> None:
+        self._store.quarantine(
+            tenant_no, DOOR, code, detail, span.trace_id, span.span_id, node.batch_no, node.position, now_ns
+        )
+
+
+def _counts(occurrence: Occurrence) -> Occurrence:
+    """What a recount must agree on: everything but prices, which may have changed since."""
+    reason = "no_usage" if occurrence.reason == "no_usage" else ""
+    return occurrence._replace(cost=None, revenue=None, reason=reason, quantity=Decimal(0))
+
+
+def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:
+    metadata = metadata_of(span)
+    known = {key: value for key, value in metadata.items() if isinstance(value, str)}
+    revenue = terms.usage_revenue(occurrence.metric, known, occurrence.quantity)
+    label = terms.dimension(occurrence.metric, known)
+    return occurrence._replace(
+        label=label, revenue=revenue
+    ), span.recorded.metadata if span.recorded else None

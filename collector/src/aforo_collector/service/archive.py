@@ -1,0 +1,45 @@
+"""The bodies of deliveries, kept compressed; any span is read again from the one it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import zstandard
+
+from aforo_collector.domain.span import Span
+from aforo_collector.domain.trace import Node
+from aforo_collector.doors.otlp import Rejection, decode
+from aforo_collector.store.trace_rows import TraceRows
+
+_BATCHES_READ_MAX = 8
+
+
+class Archive:
+    """Keeps and reads batches on the writing side."""
+
+    def __init__(self, traces: TraceRows) -> None:
+        self._traces = traces
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._read: dict[int, Sequence[Span | Rejection]] = {}
+
+    def keep(
+        self, batch_no: int, tenant_no: int, content_type: str, spans: int, body: bytes, now_ns: int
+    ) -> None:
+        """Write a body down, compressed."""
+        packed = self._compressor.compress(body)
+        self._traces.put_batch(batch_no, tenant_no, now_ns, content_type, spans, packed)
+
+    def span_of(self, node: Node) -> Span:
+        """The span of a stored node."""
+        spans = self._read.get(node.batch_no)
+        if spans is None:
+            content_type, packed = self._traces.batch(node.batch_no)
+            body = zstandard.ZstdDecompressor().decompress(packed)
+            # The window was checked when the batch came in; what it accepted then must read the same now.
+            spans = decode(body, content_type, None)
+            if len(self._read) >= _BATCHES_READ_MAX:
+                del self._read[next(iter(self._read))]
+            self._read[node.batch_no] = spans
+        span = spans[node.position]
+        assert isinstance(span, Span)
+        return span

@@ -1,0 +1,22 @@
+"""The times of a session counted anew from its spans, for the rare case that it lost some of them."""
+
+from __future__ import annotations
+
+from aforo_collector.domain.session import Session
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .archive import Archive
+
+
+def recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: int) -> None:
+    """Set lead, first, last and active times to what the session's remaining spans say."""
+    spans = session.spans
+    session.spans = 0
+    session.active = []
+    for strand_no, node in store.traces.spans_of_session(session.session_no):
+        span = archive.span_of(node)
+        session.leads(span.start_ns, span.span_id, store.traces.identity(strand_no))
+        session.cover(span.start_ns, span.end_ns, idle_ns)
+        session.spans += 1
+    assert session.spans == spans, "a session knows how many spans it has"
+    store.sessions.changed(session)

@@ -1,0 +1,74 @@
+"""Catalogs and price books in force: read at the start, replaced as a whole while spans keep coming in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aforo_collector.domain.catalog import EMPTY_CATALOG, Catalog
+from aforo_collector.domain.catalog_file import export, parse
+from aforo_collector.prices.book import PriceBook
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .repricing import reprice
+from .writer import Writer
+
+
+class Catalogs:
+    """One catalog and one price book for each tenant; asked by any thread, changed through the writer."""
+
+    def __init__(self, store: SqliteWriter, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+        self._catalogs: dict[int, Catalog] = {}
+        self._books: dict[int, PriceBook] = {}
+        self._public = PriceBook()
+
+    def catalog(self, tenant_no: int) -> Catalog:
+        """The catalog in force of a tenant."""
+        return self._catalogs.get(tenant_no, EMPTY_CATALOG)
+
+    def book(self, tenant_no: int) -> PriceBook:
+        """The price book in force of a tenant: its own prices first, then the public ones."""
+        return self._books.get(tenant_no, self._public)
+
+    def start(self, tenant_no: int, catalog: Catalog) -> None:
+        """Put the catalog that the store has in force; before the writer starts."""
+        self._use(tenant_no, catalog)
+
+    def start_from(self, tenant_no: int, body: str) -> None:
+        """As `start`, from the stored text."""
+        self._use(tenant_no, parse(json.loads(body)))
+
+    def _use(self, tenant_no: int, catalog: Catalog) -> None:
+        book = PriceBook(catalog.price_overrides)
+        self._writer.intake.contracts.use(tenant_no, catalog, book.cost)
+        self._catalogs[tenant_no] = catalog
+        self._books[tenant_no] = book
+
+    def apply(self, tenant_no: int, document: object) -> dict[str, Any]:
+        """Replace a tenant's catalog; waits for the commit.
+
+        Returns `{"changed", "repriced"}`: whether it differs from the one before, and how many events got
+        the cost that was unknown before. Raises `CatalogError`, then nothing was changed.
+        """
+        catalog = parse(document)
+        before = self.catalog(tenant_no)
+        if catalog == before and tenant_no in self._catalogs:
+            return {"changed": False, "repriced": 0}
+        body = json.dumps(export(catalog))
+
+        def replace(now_ns: int) -> None:
+            self._store.put_catalog(tenant_no, body, now_ns)
+            self._use(tenant_no, catalog)
+
+        try:
+            self._writer.command(replace).result()
+        except BaseException:
+            self._writer.command(lambda _: self._use(tenant_no, before)).result()
+            raise
+        return {"changed": True, "repriced": self.reprice(tenant_no)}
+
+    def reprice(self, tenant_no: int) -> int:
+        """Book the costs of a tenant that have become known; returns how many."""
+        return reprice(self._store, self._writer, tenant_no)

@@ -1,0 +1,71 @@
+"""Closing sessions: explicitly, or because their time is over, with one final billing event each."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+from aforo_collector.domain.session import NS_PER_MS, CloseReason, Policy, Session
+from aforo_collector.domain.usage import Booking, Kind, Occurrence
+from aforo_collector.store.sqlite_writer import SqliteWriter
+from aforo_collector.views import session_totals
+
+from .contracts import Contracts, payer_of
+
+
+class Finals:
+    """Closes sessions inside the writer's transaction."""
+
+    def __init__(self, store: SqliteWriter, contracts: Contracts, policy: Policy) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._policy = policy
+
+    def current(self, session: Session, now_ns: int) -> Session:
+        """The session, closed first if its time is over: the deadline decides, not who notices."""
+        if not session.closed_ns and session.touched_ns:
+            deadline_ns, reason = session.deadline_ns(self._policy)
+            if now_ns >= deadline_ns:
+                self._close(session, reason, deadline_ns, now_ns)
+        return session
+
+    def close(self, session_no: int, now_ns: int) -> None:
+        """Close a session because somebody asked for it; one that is closed stays as it is."""
+        session = self.current(self._store.sessions.load(session_no), now_ns)
+        if not session.closed_ns:
+            self._close(session, CloseReason.EXPLICIT, now_ns, now_ns)
+
+    def close_due(self, now_ns: int, count_max: int = 500) -> int:
+        """Close sessions whose time is over; returns how many were looked at."""
+        due = self._store.sessions.due(now_ns, count_max)
+        for due_ns, session_no in due:
+            session = self._store.sessions.find(session_no)
+            again_ns = None
+            if session is not None and not session.closed_ns:
+                current = self.current(session, now_ns)
+                again_ns = None if current.closed_ns else current.deadline_ns(self._policy)[0]
+            self._store.sessions.looked_at(due_ns, session_no, again_ns)
+        return len(due)
+
+    def _close(self, session: Session, reason: CloseReason, closed_ns: int, now_ns: int) -> None:
+        """Write the final billing event; once, because CLOSED is terminal."""
+        tenant_no = session.tenant_no
+        payer = payer_of(session.lead)
+        payer_no, customer_no = self._store.interning.payer(tenant_no, payer)
+        terms = self._contracts.terms(tenant_no, payer_no, payer)
+        session.closed_ns = closed_ns
+        session.close_reason = reason.value
+        active_s = Decimal(session.active_ns // NS_PER_MS) / 1000
+        occurrence = Occurrence(Kind.FINAL, status=reason.value, calls=1, quantity=active_s)
+        revenue = terms.revenue(occurrence)
+        if revenue is not None:
+            occurrence = occurrence._replace(revenue=revenue)
+            session.totals.revenue += revenue
+        strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
+        booking = Booking(
+            tenant_no, strand.strand_no, payer_no, customer_no, 0, session.last_ns or closed_ns,
+            session.last_ns - session.first_ns, terms.mask(Kind.FINAL), occurrence,
+            metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
+        )  # fmt: skip
+        session.final_event_no = self._store.events.append(booking, now_ns)
+        self._store.sessions.changed(session)

@@ -1,0 +1,181 @@
+"""Intake of spans: one transaction for everything that waited, from links to usage events.
+
+    link → settle → account (standing → meter → enrich → estimate → record → index) → close
+
+Each delivery's spans are linked into their trees; when all deliveries of the transaction are in, contexts
+are handed down and every span that is new or has changed is accounted for: what it should count for is
+compared with what was recorded of it, and the difference is written as new events, never as changes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.metering import CostOf
+from aforo_collector.domain.session import Policy
+from aforo_collector.domain.span import Role, Span
+from aforo_collector.domain.trace import ARRIVED, Node, Tree, link, settle
+from aforo_collector.doors.otlp import Rejection
+from aforo_collector.pipeline.admit import Refused, admit, digest
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .accounts import DOOR, Accounts
+from .archive import Archive
+from .contracts import Contracts
+from .finals import Finals
+from .twins import Twins
+
+_USAGE = int(Role.USAGE)
+
+
+class Delivery(NamedTuple):
+    """The spans of one request, in the order of the wire, with the body they were read from."""
+
+    tenant_no: int
+    content_type: str
+    body: bytes
+    spans: list[Span | Rejection]
+
+
+class Receipt(NamedTuple):
+    """What became of a delivery: received = recorded + duplicates + conflicts + rejected."""
+
+    received: int
+    recorded: int
+    duplicates: int
+    conflicts: int
+    rejections: list[Rejection]
+
+
+class Intake:
+    """Takes deliveries inside a transaction that the writer opens and commits."""
+
+    def __init__(self, store: SqliteWriter, cost_of: CostOf, policy: Policy) -> None:
+        self._store = store
+        self._archive = Archive(store.traces)
+        self.contracts = Contracts(cost_of)
+        self.finals = Finals(store, self.contracts, policy)
+        self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
+        self._twins = Twins()
+        self._trees: dict[tuple[bytes, int], Tree] = {}
+        self._closing: list[tuple[Node, Tree]] = []
+
+    def forget(self) -> None:
+        """Drop the work of a transaction that was rolled back."""
+        self._trees.clear()
+        self._closing.clear()
+        self.contracts.forget()
+
+    def take(self, delivery: Delivery, now_ns: int) -> Receipt:
+        """Link the spans of a delivery; their events follow in `finish`."""
+        tenant_no = delivery.tenant_no
+        catalog = self.contracts.catalog(tenant_no)
+        batch_no = self._store.traces.next_batch_no()
+        recorded = duplicates = conflicts = 0
+        rejections: list[Rejection] = []
+        trees = self._trees
+        for position, span in enumerate(delivery.spans):
+            if isinstance(span, Rejection):
+                rejections.append(span)
+                self._aside(tenant_no, span, None, batch_no, position, now_ns)
+                continue
+            tree = trees.get((span.trace_id, tenant_no))
+            if tree is None:
+                tree = self._tree(span.trace_id, tenant_no)
+            if span.role >= _USAGE:
+                verdict = self._by_hand(tree, span, tenant_no, catalog, now_ns, batch_no, position)
+            else:
+                verdict = "" if link(tree, span, batch_no, position) else self._again(tree, span)
+            if not verdict:
+                recorded += 1
+            elif verdict == "duplicate":
+                duplicates += 1
+            elif verdict == "conflict":
+                conflicts += 1
+                self._conflict(tenant_no, span, batch_no, position, now_ns)
+            else:
+                refusal = Rejection(*verdict.split(": ", 1))
+                rejections.append(refusal)
+                self._aside(tenant_no, refusal, span, batch_no, position, now_ns)
+        if recorded + len(rejections) + conflicts:
+            self._archive.keep(
+                batch_no, tenant_no, delivery.content_type, len(delivery.spans), delivery.body, now_ns
+            )
+        counts = (len(delivery.spans), recorded, duplicates, conflicts, len(rejections))
+        self._store.count(tenant_no, DOOR, counts)
+        return Receipt(*counts[:4], rejections)
+
+    def _tree(self, trace_id: bytes, tenant_no: int) -> Tree:
+        trace_no, known = self._store.traces.trace(trace_id, tenant_no)
+        tree = Tree(trace_id, trace_no, self._store.traces.load if known else None, self._archive.span_of)
+        self._trees[trace_id, tenant_no] = tree
+        return tree
+
+    def _by_hand(
+        self,
+        tree: Tree,
+        span: Span,
+        tenant_no: int,
+        catalog: Catalog,
+        now_ns: int,
+        batch_no: int,
+        position: int,
+    ) -> str:
+        """Link what a program said itself; "" or why it does not count."""
+        if (known := tree.find(span.span_id)) is not None and known.flags & ARRIVED:
+            return self._again(tree, span)
+        if span.role == Role.USAGE:
+            assert span.recorded is not None
+            try:
+                admit(span, catalog)
+            except Refused as refused:
+                return f"{refused.code}: {refused}"
+            if span.recorded.key:
+                outcome = self._store.claim_key(tenant_no, span.recorded.key, digest(span))
+                if outcome != "new":
+                    return outcome
+        node = link(tree, span, batch_no, position)
+        if span.role == Role.CLOSE and node is not None:
+            self._closing.append((node, tree))
+        return ""
+
+    def _again(self, tree: Tree, span: Span) -> str:
+        node = tree.find(span.span_id)
+        assert node is not None
+        return "duplicate" if tree.span(node) == span else "conflict"
+
+    def _conflict(self, tenant_no: int, span: Span, batch_no: int, position: int, now_ns: int) -> None:
+        detail = f"span {span.name!r} was recorded before with other contents; the first one stands"
+        self._aside(tenant_no, Rejection("CONFLICT", detail), span, batch_no, position, now_ns)
+
+    def _aside(
+        self, tenant_no: int, why: Rejection, span: Span | None, batch_no: int, position: int, now_ns: int
+    ) -> None:
+        trace_id, span_id = (span.trace_id, span.span_id) if span is not None else (None, 0)
+        self._store.quarantine(
+            tenant_no, DOOR, why.code, why.detail, trace_id, span_id, batch_no, position, now_ns
+        )
+
+    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an unpriced event again if its cost is known by now."""
+        return self._accounts.reprice(tenant_no, event_no, now_ns)
+
+    def finish(self, now_ns: int) -> None:
+        """Account for everything that was linked since the last time."""
+        inserts: list[tuple[int, ...]] = []
+        for (_, tenant_no), tree in self._trees.items():
+            settle(tree)
+            self._twins.mark(tree)
+            self._accounts.account(tenant_no, tree, now_ns)
+            self._store.traces.save(tree.trace_no, tree.changed.values(), inserts)
+        self._store.traces.insert(inserts)
+        for tree in self._trees.values():
+            if tree.left:
+                self._accounts.settle_sessions(tree)
+        for node, tree in self._closing:
+            strand = self._store.traces.strand(tree.trace_no, node.identity)
+            if strand is not None and strand.session_no:
+                self.finals.close(strand.session_no, now_ns)
+        self._trees.clear()
+        self._closing.clear()

@@ -1,0 +1,199 @@
+"""Invoice previews: whole hours from roll-ups, the hours that the period cuts from their events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from aforo_collector.domain.catalog import Catalog, RatePlan
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.invoice import Invoice, InvoiceLine, build, to_wire
+from aforo_collector.domain.money import CONTEXT
+from aforo_collector.domain.pricing.terms import Usage
+from aforo_collector.domain.rating import bills
+from aforo_collector.domain.usage import Entry, Kind
+from aforo_collector.pipeline.measures import measures_of, usage_of
+from aforo_collector.store.event_rows import HOUR_NS
+from aforo_collector.store.sqlite_reads import Snapshot
+from aforo_collector.views import EPOCH, Wire, event_views, page
+
+from .queries import InvalidQuery, cursor_of, parts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """[start, end) as aware datetimes and in ns since 1970."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def start_ns(self) -> int:
+        """Start in ns."""
+        return _ns(self.start)
+
+    @property
+    def end_ns(self) -> int:
+        """End in ns."""
+        return _ns(self.end)
+
+    @property
+    def hours(self) -> tuple[int, int]:
+        """The hours since 1970 that the period touches, as [from, to)."""
+        return self.start_ns // HOUR_NS, -(-self.end_ns // HOUR_NS)
+
+
+def period_of(start: datetime | None, end: datetime | None, now_ns: int) -> Period:
+    """The period asked for, by default the current month in UTC; raises `InvalidQuery`."""
+    for field, moment in (("from", start), ("to", end)):
+        if moment is not None and moment.utcoffset() is None:
+            raise InvalidQuery(field, "has no UTC offset; write it like 2026-01-31T00:00:00Z")
+    now = EPOCH + timedelta(microseconds=now_ns // 1000)
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    start = (start or month).astimezone(UTC)
+    end = (end or (month + timedelta(days=31)).replace(day=1)).astimezone(UTC)
+    if start >= end:
+        raise InvalidQuery("to", f"{end.isoformat()} is not after the start, {start.isoformat()}")
+    if start < EPOCH:
+        raise InvalidQuery("from", f"{start.isoformat()} is before 1970; nothing can have happened then")
+    return Period(start, end)
+
+
+class Billing:
+    """One customer's bill from one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, catalog: Catalog, customer_id: str, period: Period) -> None:
+        self._snapshot = snapshot
+        self._catalog = catalog
+        self._customer_id = customer_id
+        self._period = period
+        self._customer_no = snapshot.customer_no(customer_id)
+        self._payers: Mapping[int, Identity] = {}
+        if self._customer_no is not None:
+            self._payers = snapshot.payers(self._customer_no, customer_id)
+
+    @property
+    def known(self) -> bool:
+        """Whether the customer is in the catalog or anything was ever received for it."""
+        return self._customer_no is not None or self._catalog.customer(self._customer_id) is not None
+
+    def preview(self) -> Wire:
+        """The invoice so far, with the calls whose cost is unknown."""
+        invoice, unpriced = self._bill()
+        models = sorted(model for model, calls in unpriced.items() if calls > 0)
+        return {
+            **to_wire(invoice),
+            "unpriced": {"calls": sum(unpriced.values()), "models": [model for model in models if model]},
+        }
+
+    def line_events(self, number: int, cursor: str | None, limit: int) -> Wire | None:
+        """A page of the events that a line of the preview counts, or None when there is no such line."""
+        lines = self._bill()[0].lines
+        if not 0 <= number < len(lines):
+            return None
+        line = lines[number]
+        before_no, index_after, left = (None, -1, None) if cursor is None else parts_of(cursor, 3)[0]
+        items: list[Wire] = []
+        last = (0, 0, 0)
+        tenant_id = self._snapshot.tenant_id()
+        for remaining, entry in self._events(*self._period.hours, before_no, left):
+            if not self._period.start_ns <= entry.occurred_ns < self._period.end_ns:
+                continue
+            counted = self._counted(entry, line)
+            if not counted:
+                continue
+            for index, view in enumerate(event_views(entry, tenant_id)):
+                if index not in counted or (entry.event_no + 1 == before_no and index <= index_after):
+                    continue
+                if len(items) == limit:
+                    return page(items, cursor_of(*last))
+                items.append(view)
+                last = (entry.event_no + 1, index, remaining)
+        return page(items, None)
+
+    def _counted(self, entry: Entry, line: InvoiceLine) -> list[int]:
+        """Which of an entry's usage events the line counts."""
+        plan = self._plan(entry.payer)
+        if plan is None or plan.code != line.plan:
+            return []
+        measures = measures_of(entry.occurrence, entry.units, entry.payer, plan)
+        return [
+            index
+            for index, measure in enumerate(measures)
+            if bills(line.charge, measure.metric, measure.dimensions)
+        ]
+
+    def _bill(self) -> tuple[Invoice, Counter[str]]:
+        usage = _UsageByPlan(plan for _, plan in self._catalog.plans_of(self._customer_id))
+        unpriced: Counter[str] = Counter()
+        first, last = -(-self._period.start_ns // HOUR_NS), self._period.end_ns // HOUR_NS
+        for roll_up in self._snapshot.roll_ups.over(self._payers, first, last):
+            payer = self._payers[roll_up.payer_no]
+            plan = self._plan(payer)
+            for found in usage_of(roll_up, payer, plan):
+                usage.add(plan, found)
+            unpriced[roll_up.total.label] += roll_up.counts.unpriced
+        for entry in self._cut_hours(first, last):
+            plan = self._plan(entry.payer)
+            for measure in measures_of(entry.occurrence, entry.units, entry.payer, plan):
+                usage.add(plan, Usage(measure.metric, measure.dimensions, measure.quantity))
+            occurrence = entry.occurrence
+            unpriced[occurrence.label] += bool(occurrence.reason)
+        period, catalog = self._period, self._catalog
+        invoice = build(self._customer_id, catalog.currency, period.start, period.end, usage.by_plan())
+        return invoice, unpriced
+
+    def _cut_hours(self, first: int, last: int) -> Iterator[Entry]:
+        """Events of the hours that lie only partly in the period; [first, last) are the whole ones."""
+        hour_from, hour_to = self._period.hours
+        edges = [(hour_from, min(first, hour_to)), (max(last, hour_from), hour_to)]
+        for edge in edges if first <= last else edges[:1]:
+            for _, entry in self._events(*edge):
+                if self._period.start_ns <= entry.occurred_ns < self._period.end_ns:
+                    yield entry
+
+    def _events(
+        self, hour_from: int, hour_to: int, before_no: int | None = None, left: int | None = None
+    ) -> Iterator[tuple[int, Entry]]:
+        """All events of the hours, latest recorded first; the roll-ups say how many there are."""
+        if self._customer_no is None or hour_from >= hour_to:
+            return iter(())
+        if left is None:
+            left = self._snapshot.roll_ups.events(self._payers, hour_from, hour_to)
+        return self._snapshot.events.during(self._customer_no, (hour_from, hour_to), left, before_no)
+
+    def _plan(self, payer: Identity) -> RatePlan | None:
+        return self._catalog.basis(payer.customer_id, payer.product_type)
+
+
+class _UsageByPlan:
+    """Usage summed by plan, metric and dimensions; a plan is there even when nothing was used of it.
+
+    One plan may price several product types of a customer: its fee and its included units are there once.
+    """
+
+    def __init__(self, plans: Iterator[RatePlan]) -> None:
+        self._plans: dict[str, RatePlan | None] = {plan.code: plan for plan in plans}
+        self._sums: dict[tuple[str, str, tuple[tuple[str, str], ...]], tuple[Decimal, int]] = {}
+
+    def add(self, plan: RatePlan | None, usage: Usage) -> None:
+        """Count some usage that a plan, or none, bills."""
+        code = "" if plan is None else plan.code
+        self._plans.setdefault(code, plan)
+        key = (code, usage.metric, tuple(sorted(usage.dimensions.items())))
+        quantity, count = self._sums.get(key, (Decimal(0), 0))
+        self._sums[key] = (CONTEXT.add(quantity, usage.quantity), count + usage.event_count)
+
+    def by_plan(self) -> Iterator[tuple[RatePlan | None, list[Usage]]]:
+        """Each plan with its usage, in an order that only depends on what they are."""
+        found: dict[str, list[Usage]] = {code: [] for code in sorted(self._plans)}
+        for (code, metric, dimensions), (quantity, count) in sorted(self._sums.items()):
+            found[code].append(Usage(metric, dict(dimensions), quantity, count))
+        return ((self._plans[code], usage) for code, usage in found.items())
+
+
+def _ns(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000

@@ -1,0 +1,80 @@
+"""Two spans of one call that do not stand above each other: found by the call's own id.
+
+Two instrumentations that do not see each other make siblings: both carry the response id that the provider
+gave, or the tool call id that the model gave. They are one call when their times overlap; some servers hand
+out ids from a small range, and two calls one after the other with the same id are two calls.
+
+The latest ids are remembered in memory, which is a window: spans of one call that arrive further apart than
+`CALLS_REMEMBERED_MAX` calls are both billed.
+"""
+
+from __future__ import annotations
+
+from aforo_collector.domain.span import Role, Span, bears_tokens
+from aforo_collector.domain.trace import ARRIVED, ROLE_MASK, ROLE_SHIFT, TWIN, Node, Standing, Tree, standing
+
+CALLS_REMEMBERED_MAX = 65_536
+_MODEL = Role.MODEL << ROLE_SHIFT
+_TOOL = Role.TOOL << ROLE_SHIFT
+
+
+class Twins:
+    """Marks all but one of the spans of a call with TWIN."""
+
+    def __init__(self) -> None:
+        self._recent: dict[tuple[int, int, str], list[int]] = {}
+
+    def mark(self, tree: Tree) -> None:
+        """Look at the spans that changed; marks change the tree's nodes in place."""
+        groups = set()
+        for node in tree.changed.values():
+            role = node.flags & ROLE_MASK
+            if role not in (_MODEL, _TOOL) or not node.flags & ARRIVED:
+                continue
+            span = node.span
+            if span is None:
+                span = tree.span(node)
+            if not span.call_id:
+                continue
+            key = (tree.trace_no, role, span.call_id)
+            members = self._recent.get(key)
+            if members is None:
+                self._remember(key, node.span_id)
+            else:
+                if node.span_id not in members:
+                    members.append(node.span_id)
+                if len(members) > 1:
+                    groups.add(key)
+        for key in groups:
+            self._settle(tree, self._recent[key])
+
+    def _remember(self, key: tuple[int, int, str], span_id: int) -> None:
+        if len(self._recent) >= CALLS_REMEMBERED_MAX:
+            for old in list(self._recent)[: CALLS_REMEMBERED_MAX // 2]:
+                del self._recent[old]
+        self._recent[key] = [span_id]
+
+    def _settle(self, tree: Tree, members: list[int]) -> None:
+        nodes = [node for span_id in members if (node := tree.find(span_id)) is not None]
+        chosen: list[Span] = []
+        for node in sorted(nodes, key=lambda node: _rank(tree.span(node))):
+            span = tree.span(node)
+            before = node.flags
+            node.flags &= ~TWIN
+            if standing(node) is Standing.RECORD:
+                if any(_overlap(span, other) for other in chosen):
+                    node.flags |= TWIN
+                else:
+                    chosen.append(span)
+            if node.flags != before:
+                tree.changed[node.span_id] = node
+
+
+def _rank(span: Span) -> tuple[object, ...]:
+    """The record of a call is the span that knows most of it; ties are broken by time and id."""
+    details = sum(1 for count in span.tokens or () if count)
+    return (not bears_tokens(span), not span.identity.customer_id, -details, span.start_ns, span.span_id)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.start_ns <= other.end_ns and other.start_ns <= one.end_ns

@@ -1,0 +1,181 @@
+"""The one writer: a thread that turns everything that waits into one transaction, and answers after the commit."""
+
+from __future__ import annotations
+
+import decimal
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from aforo_collector.domain.money import CONTEXT
+from aforo_collector.domain.session import Policy
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .intake import Delivery, Intake, Receipt
+
+logger = logging.getLogger(__name__)
+
+QUEUE_LENGTH_MAX = 256
+GROUP_LENGTH_MAX = 64
+GROUP_SPANS_MAX = 8_192
+SWEEP_INTERVAL_S = 1
+
+
+class QueueFull(Exception):
+    """The writer is behind; nothing of the request was recorded, and it should be sent again shortly."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """A delivery to take in, or a command to run inside the transaction."""
+
+    take: Callable[[int], Any]
+    spans: int = 0
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Writer:
+    """Runs deliveries and commands in arrival order; `clock_ns` is the collector's time."""
+
+    def __init__(
+        self,
+        store: SqliteWriter,
+        intake: Intake,
+        policy: Policy,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.intake = intake
+        self._store = store
+        self._policy = policy
+        self.commits = 0
+        self._clock_ns = clock_ns
+        self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_LENGTH_MAX)
+        self._thread = threading.Thread(target=self._run, name="aforo-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; sessions whose time ran out while the process was down are closed first."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is queued and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work are queued."""
+        return self._queue.qsize()
+
+    def deliver(self, make: Callable[[int], Delivery], spans: int = 512) -> Future[Receipt]:
+        """Queue a delivery; `make` is called on the writer thread with the time in ns. Raises `QueueFull`."""
+
+        def take(now_ns: int) -> Receipt:
+            delivery = make(now_ns)
+            return self.intake.take(delivery, now_ns)
+
+        return self._put(_Work(take, spans))
+
+    def command(self, run: Callable[[int], Any]) -> Future[Any]:
+        """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""
+        return self._put(_Work(run))
+
+    def _put(self, work: _Work) -> Future[Any]:
+        try:
+            self._queue.put_nowait(work)
+        except queue.Full:
+            raise QueueFull(f"{QUEUE_LENGTH_MAX} requests are waiting to be written") from None
+        return work.future
+
+    def _run(self) -> None:
+        decimal.setcontext(CONTEXT.copy())
+        swept = 0.0
+        running = True
+        while running:
+            if time.monotonic() - swept >= SWEEP_INTERVAL_S:
+                self._sweep()
+                swept = time.monotonic()
+            try:
+                first = self._queue.get(timeout=SWEEP_INTERVAL_S)
+            except queue.Empty:
+                continue
+            group, then, running = self._group(first)
+            if group:
+                self._commit(group)
+            if then is not None:
+                self._commit([then])
+
+    def _group(self, first: _Work | None) -> tuple[list[_Work], _Work | None, bool]:
+        """Deliveries that wait, up to the bounds; then a command if one comes next; whether to go on."""
+        group: list[_Work] = []
+        spans = 0
+        work = first
+        while True:
+            if work is None:
+                return group, None, False
+            if not work.spans:
+                return group, work, True
+            group.append(work)
+            spans += work.spans
+            if len(group) >= GROUP_LENGTH_MAX or spans >= GROUP_SPANS_MAX:
+                return group, None, True
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                return group, None, True
+
+    def _commit(self, group: list[_Work]) -> None:
+        """One transaction for the group; if it fails, each piece alone, so that only the bad one does."""
+        group = [work for work in group if work.future.set_running_or_notify_cancel()]
+        if not group:
+            return
+        try:
+            results = self._transaction(group)
+        except Exception as error:
+            if len(group) > 1:
+                for work in group:
+                    self._alone(work)
+            else:
+                self._fail(group[0], error)
+            return
+        for work, result in zip(group, results, strict=True):
+            work.future.set_result(result)
+
+    def _alone(self, work: _Work) -> None:
+        try:
+            result = self._transaction([work])[0]
+        except Exception as error:
+            self._fail(work, error)
+        else:
+            work.future.set_result(result)
+
+    def _fail(self, work: _Work, error: Exception) -> None:
+        if not isinstance(error, ValueError | LookupError):
+            logger.exception("a transaction failed and was rolled back")
+        work.future.set_exception(error)
+
+    def _transaction(self, group: list[_Work]) -> list[Any]:
+        now_ns = self._clock_ns()
+        try:
+            self._store.begin()
+            results = [work.take(now_ns) for work in group]
+            self.intake.finish(now_ns)
+            self._store.commit(self._policy)
+            self.commits += 1
+        except BaseException:
+            self.intake.forget()
+            self._store.rollback()
+            raise
+        return results
+
+    def _sweep(self) -> None:
+        """Close the sessions whose time is over."""
+        try:
+            while self._transaction([_Work(self.intake.finals.close_due)])[0]:
+                pass
+        except Exception:
+            logger.exception("closing sessions failed; it is tried again in %d s", SWEEP_INTERVAL_S)

@@ -1,0 +1,103 @@
+"""Opening a collector's SQLite file: one writing connection, short-lived reading ones.
+
+WAL mode, so that readers see the last commit and never wait; `synchronous=FULL`, so that a commit is on
+disk before it is answered; a long write-ahead log, because pages touched again and again are cheaper to
+write once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from threading import Lock
+
+from aforo_collector.domain.money import CONTEXT
+
+from .sqlite_schema import DDL, VERSION
+
+CACHE_KIB = 65_536
+CHECKPOINT_PAGES = 16_384
+FILE_NAME = "aforo.db"
+
+
+class StoreError(Exception):
+    """The store cannot be used as it is; says why and what to do. Nothing was changed."""
+
+
+def _decimal_add(left: str, right: str) -> str:
+    if right == "0":
+        return left
+    return str(CONTEXT.add(Decimal(left), Decimal(right)))
+
+
+class Database:
+    """One SQLite file. `write` is for the writer thread alone; `reading` lends a connection to any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE_NAME
+        self.write = self._connect()
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = Lock()
+        try:
+            self.write.execute("PRAGMA journal_mode=WAL")
+            self.write.execute("PRAGMA synchronous=FULL")
+            self.write.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            self.write.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self.write.close()
+            raise StoreError(
+                f"{self.path} cannot be opened: {error}. Nothing was changed; give another --data folder "
+                "or restore the file from a backup."
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=256
+        )
+        connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
+        return connection
+
+    def _migrate(self) -> None:
+        found = self.write.execute("PRAGMA user_version").fetchone()[0]
+        if found == VERSION:
+            return
+        if found:
+            raise StoreError(
+                f"{self.path} has schema version {found} and this program knows {VERSION}. Nothing was "
+                "changed; use the version of aforo-collector that wrote it."
+            )
+        self.write.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {VERSION}; COMMIT;")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside one read transaction: everything read through it is of one moment."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA cache_size=-4096")
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+            with self._lock:
+                if len(self._idle) < 4:
+                    self._idle.append(connection)
+                    connection = None
+            if connection is not None:
+                connection.close()
+
+    def close(self) -> None:
+        """Close every idle connection and, last, the writer, which folds the log into the file."""
+        with self._lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+        self.write.close()

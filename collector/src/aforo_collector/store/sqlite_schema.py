@@ -1,0 +1,109 @@
+"""The tables of a collector in SQLite.
+
+Rows are keyed by arrival (every `_no` counts up), so that a big file is written where it is warm; the random
+keys of the wire (trace ids, session ids) are looked up once per trace or session and interned. Amounts are
+canonical decimal text, times nanoseconds since 1970, span ids signed integers.
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+
+DDL = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE tenants (tenant_no INTEGER PRIMARY KEY, tenant_id TEXT NOT NULL UNIQUE);
+CREATE TABLE api_keys (
+    digest BLOB PRIMARY KEY, tenant_no INTEGER NOT NULL, name TEXT NOT NULL, created_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE catalogs (
+    catalog_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, applied_ns INTEGER NOT NULL, body TEXT NOT NULL
+);
+
+CREATE TABLE names (name_no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE customers (
+    customer_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, customer_id TEXT NOT NULL,
+    UNIQUE (tenant_no, customer_id)
+);
+CREATE TABLE payers (
+    payer_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, customer_no INTEGER NOT NULL,
+    team_id TEXT NOT NULL, agent_id TEXT NOT NULL, app_id TEXT NOT NULL, product_type TEXT NOT NULL,
+    UNIQUE (customer_no, tenant_no, team_id, agent_id, app_id, product_type)
+);
+
+CREATE TABLE batches (
+    batch_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, received_ns INTEGER NOT NULL,
+    content_type TEXT NOT NULL, spans INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE traces (
+    trace_id BLOB NOT NULL, tenant_no INTEGER NOT NULL, trace_no INTEGER NOT NULL,
+    PRIMARY KEY (trace_id, tenant_no)
+) WITHOUT ROWID;
+CREATE TABLE strands (
+    strand_no INTEGER PRIMARY KEY, trace_no INTEGER NOT NULL, trace_id BLOB, payer_no INTEGER NOT NULL,
+    session_no INTEGER NOT NULL
+);
+CREATE INDEX strands_by_session ON strands (session_no) WHERE session_no > 0;
+CREATE TABLE spans (
+    trace_no INTEGER NOT NULL, span_id INTEGER NOT NULL, parent_id INTEGER NOT NULL, flags INTEGER NOT NULL,
+    first_child INTEGER NOT NULL, next_sibling INTEGER NOT NULL, label_no INTEGER NOT NULL,
+    within_no INTEGER NOT NULL, strand_no INTEGER NOT NULL, event_no INTEGER NOT NULL,
+    batch_no INTEGER NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (trace_no, span_id)
+) WITHOUT ROWID;
+
+CREATE TABLE sessions (
+    session_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, customer_no INTEGER NOT NULL,
+    session_id TEXT NOT NULL, touched_ns INTEGER NOT NULL, closed_ns INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX sessions_by_id ON sessions (session_id, customer_no);
+CREATE INDEX sessions_by_customer ON sessions (customer_no);
+CREATE TABLE session_due (
+    due_ns INTEGER NOT NULL, session_no INTEGER NOT NULL, PRIMARY KEY (due_ns, session_no)
+) WITHOUT ROWID;
+
+CREATE TABLE usage_events (
+    event_no INTEGER PRIMARY KEY, kind INTEGER NOT NULL, strand_no INTEGER NOT NULL, span_id INTEGER NOT NULL,
+    occurred_ns INTEGER NOT NULL, duration_ns INTEGER NOT NULL, recorded_ns INTEGER NOT NULL,
+    units INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, calls INTEGER NOT NULL, model_calls INTEGER NOT NULL, input INTEGER NOT NULL,
+    output INTEGER NOT NULL, reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+    cache_write INTEGER NOT NULL, quantity TEXT, cost TEXT, reason_no INTEGER NOT NULL,
+    quality_no INTEGER NOT NULL, revenue TEXT, adjustment INTEGER NOT NULL, corrects INTEGER NOT NULL,
+    metadata TEXT
+);
+CREATE INDEX corrections_by_span ON usage_events (span_id) WHERE kind >= 5;
+CREATE INDEX usage_events_by_priced ON usage_events (corrects) WHERE kind = 5;
+CREATE TABLE voided (event_no INTEGER PRIMARY KEY, by_event_no INTEGER NOT NULL);
+CREATE TABLE unpriced (event_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL);
+CREATE TABLE event_keys (
+    tenant_no INTEGER NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, event_no INTEGER NOT NULL,
+    PRIMARY KEY (tenant_no, key)
+) WITHOUT ROWID;
+CREATE TABLE event_segments (
+    customer_no INTEGER NOT NULL, segment INTEGER NOT NULL, offsets BLOB NOT NULL,
+    PRIMARY KEY (customer_no, segment)
+) WITHOUT ROWID;
+CREATE TABLE usage_hourly (
+    payer_no INTEGER NOT NULL, hour INTEGER NOT NULL, kind INTEGER NOT NULL, units INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    events INTEGER NOT NULL, calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    called INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL, reasonings INTEGER NOT NULL,
+    cache_reads INTEGER NOT NULL, cache_writes INTEGER NOT NULL, costs INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL, quantity TEXT NOT NULL, cost TEXT NOT NULL, revenue TEXT NOT NULL,
+    PRIMARY KEY (payer_no, hour, kind, units, metric_no, label_no, status_no, step_no)
+) WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+    quarantine_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, door TEXT NOT NULL, code TEXT NOT NULL,
+    detail TEXT NOT NULL, trace_id BLOB, span_id INTEGER NOT NULL, batch_no INTEGER NOT NULL,
+    position INTEGER NOT NULL, received_ns INTEGER NOT NULL
+);
+CREATE INDEX quarantine_by_span ON quarantine (batch_no, position);
+CREATE TABLE intake (
+    tenant_no INTEGER NOT NULL, door TEXT NOT NULL, received INTEGER NOT NULL, recorded INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, rejected INTEGER NOT NULL,
+    PRIMARY KEY (tenant_no, door)
+) WITHOUT ROWID;
+"""

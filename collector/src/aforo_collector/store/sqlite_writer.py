@@ -1,0 +1,110 @@
+"""Everything the one writer needs of the store, in one transaction at a time."""
+
+from __future__ import annotations
+
+from aforo_collector.domain.session import Policy
+
+from .event_rows import EventRows
+from .interning import Interning
+from .session_rows import SessionRows
+from .sqlite import Database
+from .trace_rows import TraceRows
+
+
+class SqliteWriter:
+    """The writing side of a SQLite store; for one thread.
+
+    Its parts remember what they wrote; `rollback` makes them forget, because it may not be there.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._db = database.write
+        self.interning = Interning(self._db)
+        self.traces = TraceRows(self._db, self.interning)
+        self.sessions = SessionRows(self._db, self.interning)
+        self.events = EventRows(self._db, self.interning)
+
+    def begin(self) -> None:
+        """Start a transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self, policy: Policy) -> None:
+        """Write what is held and commit; on return it is on disk."""
+        self.events.flush()
+        self.sessions.save(policy)
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the transaction and forget."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        for part in (self.interning, self.traces, self.sessions, self.events):
+            part.forget()
+
+    def count(self, tenant_no: int, door: str, counts: tuple[int, int, int, int, int]) -> None:
+        """Add (received, recorded, duplicates, conflicts, rejected) to the books of a door."""
+        self._db.execute(
+            "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " received = received + excluded.received, recorded = recorded + excluded.recorded,"
+            " duplicates = duplicates + excluded.duplicates, conflicts = conflicts + excluded.conflicts,"
+            " rejected = rejected + excluded.rejected",
+            (tenant_no, door, *counts),
+        )
+
+    def quarantine(
+        self, tenant_no: int, door: str, code: str, detail: str, trace_id: bytes | None, span_id: int,
+        batch_no: int, position: int, now_ns: int,
+    ) -> None:  # fmt: skip
+        """Set something aside with its reason."""
+        self._db.execute(
+            "INSERT INTO quarantine (tenant_no, door, code, detail, trace_id, span_id, batch_no, position, received_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (tenant_no, door, code, detail[:1000], trace_id, span_id, batch_no, position, now_ns),
+        )
+
+    def release(self, batch_no: int, position: int, code: str) -> None:
+        """Take a span out of the quarantine: what was missing has arrived."""
+        self._db.execute(
+            "DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code = ?",
+            (batch_no, position, code),
+        )
+
+    def claim_key(self, tenant_no: int, key: str, digest: bytes) -> str:
+        """Claim an idempotency key for ever: "new", "duplicate" or "conflict"."""
+        row = self._db.execute(
+            "SELECT digest FROM event_keys WHERE tenant_no = ? AND key = ?", (tenant_no, key)
+        ).fetchone()
+        if row is not None:
+            return "duplicate" if row[0] == digest else "conflict"
+        self._db.execute("INSERT INTO event_keys VALUES (?, ?, ?, 0)", (tenant_no, key, digest))
+        return "new"
+
+    def unpriced(self, tenant_no: int) -> list[int]:
+        """Numbers of the events whose cost is unknown."""
+        rows = self._db.execute("SELECT event_no FROM unpriced WHERE tenant_no = ?", (tenant_no,)).fetchall()
+        return [row[0] for row in rows]
+
+    def now_priced(self, event_no: int) -> None:
+        """An event's cost has become known."""
+        self._db.execute("DELETE FROM unpriced WHERE event_no = ?", (event_no,))
+
+    def put_catalog(self, tenant_no: int, body: str, now_ns: int) -> None:
+        """Append a version of a tenant's catalog."""
+        self._db.execute(
+            "INSERT INTO catalogs (tenant_no, applied_ns, body) VALUES (?, ?, ?)", (tenant_no, now_ns, body)
+        )
+
+    def tenant(self, tenant_id: str) -> int:
+        """The number of a tenant, made if it does not exist."""
+        row = self._db.execute(
+            "INSERT INTO tenants (tenant_id) VALUES (?) ON CONFLICT DO UPDATE SET tenant_id = tenant_id"
+            " RETURNING tenant_no",
+            (tenant_id,),
+        ).fetchone()
+        return int(row[0])
+
+    def put_key(self, digest: bytes, tenant_no: int, name: str, now_ns: int) -> None:
+        """Store an API key by its hash."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO api_keys VALUES (?, ?, ?, ?)", (digest, tenant_no, name, now_ns)
+        )

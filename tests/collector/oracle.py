@@ -1,0 +1,92 @@
+"""What a set of spans must bill, computed the slow way from the whole set at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.metering import meter
+from aforo_collector.domain.span import Role, Span, bears_tokens
+from aforo_collector.domain.trace import CALL_BELOW, COVERED, Node
+from aforo_collector.domain.usage import Occurrence
+
+from .engine import price
+
+
+def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Occurrence]]:
+    """(trace, span) -> (effective identity, occurrence) of every span that bills; twins are not looked for."""
+    by_trace: dict[bytes, dict[int, Span]] = {}
+    for span in spans:
+        by_trace.setdefault(span.trace_id, {}).setdefault(span.span_id, span)
+    found = {}
+    for trace_id, trace in by_trace.items():
+        parents = {span_id: _parent(trace, span_id) for span_id in trace}
+        for span_id, span in trace.items():
+            chain = _chain(parents, span_id)
+            identity = _identity(trace, chain)
+            below = [s for s in trace if s != span_id and span_id in _chain(parents, s)]
+            if identity.customer_id and _bills(trace, span, chain, below):
+                node = Node(span_id)
+                if any(trace[s].role == Role.MODEL and trace[s].quality != "cached_response" for s in below):
+                    node.flags |= CALL_BELOW
+                if _covered(trace, chain):
+                    node.flags |= COVERED
+                found[trace_id, span_id] = (identity, meter(node, span, price))
+    return found
+
+
+def _parent(trace: dict[int, Span], span_id: int) -> int | None:
+    """The parent that counts: arrived, and not by way of a cycle."""
+    parent = trace[span_id].parent_id
+    if parent not in trace:
+        return None
+    seen, at = set(), parent
+    while at in trace and at not in seen:
+        if at == span_id:
+            return None
+        seen.add(at)
+        at = trace[at].parent_id
+    return parent
+
+
+def _chain(parents: dict[int, int | None], span_id: int) -> list[int]:
+    """The span and its ancestors, innermost first."""
+    chain = [span_id]
+    while (parent := parents[chain[-1]]) is not None:
+        chain.append(parent)
+    return chain
+
+
+def _identity(trace: dict[int, Span], chain: list[int]) -> Identity:
+    identity = NOBODY
+    for span_id in reversed(chain):
+        identity = trace[span_id].identity.inherit(identity)
+    return identity
+
+
+def _bills(trace: dict[int, Span], span: Span, chain: list[int], below: list[int]) -> bool:
+    tokens_below = any(bears_tokens(trace[s]) for s in below)
+    if span.role in (Role.MODEL, Role.AGENT) and bears_tokens(span):
+        return not tokens_below
+    if span.role == Role.MODEL:
+        calls_below = any(
+            trace[s].role == Role.MODEL and trace[s].quality != "cached_response" for s in below
+        )
+        return not tokens_below and not calls_below
+    if span.role == Role.TOOL:
+        for above in chain[1:]:
+            if trace[above].role == Role.TOOL:
+                return not (trace[above].label and trace[above].label == span.label)
+            if trace[above].role in (Role.MODEL, Role.AGENT):
+                return True
+        return True
+    return False
+
+
+def _covered(trace: dict[int, Span], chain: list[int]) -> bool:
+    for above in chain[1:]:
+        if trace[above].role == Role.MODEL and bears_tokens(trace[above]):
+            return True
+        if trace[above].role in (Role.TOOL, Role.AGENT):
+            return False
+    return False

@@ -1,0 +1,199 @@
+"""The bill is a function of the set of spans: order, batching, repetition and restarts change nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aforo_collector.domain.span import Span
+from aforo_collector.domain.usage import Kind
+from aforo_collector.doors.otlp import PROTOBUF, decode
+from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.session_rows import decode as decode_session
+from aforo_collector.views import session_view
+
+from .engine import NOW_NS, Engine, body, span
+from .oracle import records
+
+OPERATIONS = (
+    "chat",
+    "chat",
+    "execute_tool",
+    "execute_tool",
+    "invoke_agent",
+    "invoke_workflow",
+    "embeddings",
+    None,
+)
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Spans of one or two traces: any parents (missing, later, cyclic), any identity, any dialect of tokens."""
+    spans = []
+    count = draw(st.integers(1, 12))
+    for number in range(1, count + 1):
+        trace = draw(st.sampled_from((1, 1, 1, 2)))
+        parent = draw(st.sampled_from((0, *range(1, count + 2))))
+        attributes: dict[str, Any] = {}
+        operation = draw(st.sampled_from(OPERATIONS))
+        if operation:
+            attributes["gen_ai.operation.name"] = operation
+        if operation == "execute_tool":
+            attributes["gen_ai.tool.name"] = draw(st.sampled_from(("lookup", "write")))
+        elif operation:
+            attributes["gen_ai.request.model"] = draw(st.sampled_from(("m-1", "m-2", "mystery")))
+            tokens = draw(st.sampled_from((None, 0, 7, 1000)))
+            if tokens is not None:
+                attributes["gen_ai.usage.input_tokens"] = tokens
+                attributes["gen_ai.usage.output_tokens"] = tokens // 2
+                attributes["gen_ai.usage.cache_read.input_tokens"] = tokens // 4
+        if draw(st.booleans()):
+            attributes["aforo.customer.id"] = draw(st.sampled_from(("acme", "acme", "globex")))
+        if draw(st.integers(0, 3)) == 0:
+            attributes["aforo.session.id"] = draw(st.sampled_from(("s-1", "s-2")))
+        if draw(st.integers(0, 3)) == 0:
+            attributes["aforo.agent.id"] = draw(st.sampled_from(("a-1", "a-2")))
+        start = draw(st.integers(0, 300))
+        made = span(
+            number, parent, trace, f"span {number}", start, draw(st.integers(0, 90)), draw(st.booleans())
+        )
+        made["attributes"] = attributes
+        spans.append(made)
+    return spans
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, spans: list[dict[str, Any]]) -> list[list[list[dict[str, Any]]]]:
+    """Any permutation with repetitions, cut into transactions of batches."""
+    sent = draw(st.permutations(spans + draw(st.lists(st.sampled_from(spans), max_size=4))))
+    transactions = []
+    while sent:
+        batches = []
+        for _ in range(draw(st.integers(1, 3))):
+            size = draw(st.integers(1, 5))
+            batches.append(sent[:size])
+            sent = sent[size:]
+        transactions.append([batch for batch in batches if batch])
+    return transactions
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """A fresh engine in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Engine(Path(folder))
+        try:
+            yield made
+        finally:
+            made.database.close()
+
+
+def net_events(made: Engine) -> dict[tuple[bytes, int], tuple[str, Any]]:
+    """(trace, span) -> (customer, session, occurrence) of everything that counts, prices included."""
+    cursor = made.database.write.execute(
+        "SELECT e.*, trace_id, customer_id, session_id FROM usage_events e JOIN strands USING (strand_no)"
+        " JOIN payers USING (payer_no) JOIN customers USING (customer_no) JOIN sessions s USING (session_no)"
+        " WHERE kind != ? AND event_no NOT IN (SELECT event_no FROM voided)",
+        (int(Kind.VOID),),
+    )
+    names = [column[0] for column in cursor.description]
+    found: dict[tuple[bytes, int], Any] = {}
+    for values in cursor.fetchall():
+        row = dict(zip(names, values, strict=True))
+        key = (row["trace_id"], row["span_id"])
+        assert key not in found, "a span counts once"
+        found[key] = (row["customer_id"], row["session_id"], occurrence_of(row, made.store.interning.text))
+    return found
+
+
+def sessions(made: Engine) -> dict[tuple[str, str], Any]:
+    """(customer, session id) -> what users see of it."""
+    views = [
+        session_view(decode_session(row[0]), NOW_NS, made.policy)
+        for row in made.query("SELECT body FROM sessions")
+    ]
+    return {(view["customerId"], view["sessionId"]): view for view in views}
+
+
+def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
+    """Roll-ups by meaning, without the numbers that arrival gave, and without rows that cancelled out."""
+    rows = made.query(
+        "SELECT customer_id, p.agent_id, hour, kind, l.name, s.name, t.name, sum(events), sum(calls), sum(input),"
+        " sum(output), sum(reasoning), sum(cache_read), sum(called), sum(inputs), sum(outputs), sum(costs),"
+        " sum(unpriced), cost, revenue FROM usage_hourly JOIN payers p USING (payer_no) JOIN customers USING"
+        " (customer_no) LEFT JOIN names l ON l.name_no = label_no LEFT JOIN names s ON s.name_no = status_no"
+        " LEFT JOIN names t ON t.name_no = step_no WHERE events != 0 GROUP BY payer_no, hour, kind, label_no,"
+        " status_no, step_no"
+    )
+    return sorted(
+        ((*row[:-2], Decimal(row[-2]), Decimal(row[-1])) for row in rows),
+        key=lambda row: [str(cell) for cell in row[:-2]],
+    )
+
+
+def run(transactions: list[list[list[dict[str, Any]]]], restarts: bool = False) -> tuple[Any, Any, Any]:
+    """Events, sessions and roll-ups after sending the transactions."""
+    with engine() as made:
+        for batches in transactions:
+            made.send(*(body(batch) for batch in batches))
+            if restarts:
+                made.restart()
+        received, recorded, duplicates, conflicts, rejected = made.query(
+            "SELECT received, recorded, duplicates, conflicts, rejected FROM intake"
+        )[0]
+        assert received == recorded + duplicates + conflicts + rejected
+        assert received == sum(len(batch) for batches in transactions for batch in batches)
+        return net_events(made), sessions(made), roll_ups(made)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_order_and_batching_gives_the_same_bill(data: st.DataObject) -> None:
+    """Permuted, repeated and re-batched spans give the same events, sessions and roll-ups."""
+    spans = data.draw(traces())
+    expected = run([[spans]])
+
+    got = run(data.draw(deliveries(spans)), restarts=data.draw(st.booleans()))
+
+    assert got == expected
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_bill_is_what_the_rules_say_of_the_whole_set(data: st.DataObject) -> None:
+    """The incremental tree agrees with a computation that sees all spans at once."""
+    spans = data.draw(traces())
+    read = [item for item in decode(body(spans), PROTOBUF, NOW_NS) if isinstance(item, Span)]
+    expected = {
+        key: (identity.customer_id, identity.session_id or key[0].hex(), occurrence)
+        for key, (identity, occurrence) in records(read).items()
+    }
+
+    got = run(data.draw(deliveries(spans)))[0]
+
+    assert got == expected
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_session_totals_are_the_sum_of_their_events(data: st.DataObject) -> None:
+    """Tokens, costs and calls of a session are the sums over its events, to the last digit."""
+    events, found, _ = run(data.draw(deliveries(data.draw(traces()))))
+
+    for (customer, session_id), view in found.items():
+        mine = [event[2] for event in events.values() if event[:2] == (customer, session_id)]
+        totals = view["totals"]
+        assert Decimal(totals["providerCost"]) == sum((o.cost for o in mine if o.cost), Decimal(0))
+        assert totals["tokens"]["input"] == sum(o.input for o in mine)
+        assert totals["tokens"]["output"] == sum(o.output for o in mine)
+        assert totals["steps"] == sum(o.calls for o in mine)
+        assert totals["toolCalls"] == sum(o.calls for o in mine if o.kind == Kind.TOOL)
+        assert totals["unpricedCalls"] == sum(bool(o.reason) for o in mine)
