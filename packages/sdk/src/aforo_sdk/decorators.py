@@ -1,0 +1,270 @@
+"""Decorators for hand-written agents: `tool`, `agent`, `step`.
+
+Each call becomes one span, built when the call ends. Functions keep their signature, results and exceptions;
+coroutines, generators and async generators stay what they are. A generator's span begins with its first item
+and ends when it is exhausted, closed or collected.
+"""
+
+import functools
+import inspect
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import Token
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar, cast, overload
+
+from opentelemetry import trace
+
+from aforo_sdk import conventions, ids, notices, parents, runtime, wire
+from aforo_sdk.errors import UsageError, error_text, error_type
+from aforo_sdk.parents import OpenSpan
+from aforo_sdk.usage import decimal_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Shape(NamedTuple):
+    """What every span of one decorated function has in common."""
+
+    span_name: str
+    attributes: bytes
+    agent_name: str | None
+
+
+class _Call:
+    """One running call. `enter` and `leave` bracket each stretch of its code, `end` writes its span, once."""
+
+    __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
+
+    def __init__(self, shape: _Shape) -> None:
+        enclosing = parents.open_span.get()
+        self.shape = shape
+        self.open, self._ended = enclosing, True
+        try:
+            trace_id, self._parent_id = parents.current_parent() or (ids.new_trace_id(), 0)
+            agent_name = shape.agent_name or (enclosing.agent_name if enclosing else None)
+            self._attributes = runtime.current_identity().attributes + shape.attributes
+            if agent_name:
+                self._attributes += wire.text(conventions.AGENT_NAME, agent_name)
+            self.open = OpenSpan(trace_id, ids.new_span_id(), agent_name, trace.get_current_span())
+            self._ended = False
+        except Exception as problem:
+            # The call goes on without a span: nothing here may become the user's problem.
+            notices.count("spans_failed")
+            notices.warn_once(
+                "call", f"aforo: a call could not be metered ({type(problem).__name__}: {problem})."
+            )
+        self._start_ns = time.time_ns()
+
+    def enter(self) -> Token[OpenSpan | None]:
+        return parents.open_span.set(self.open)
+
+    def leave(self, token: Token[OpenSpan | None]) -> None:
+        try:
+            parents.open_span.reset(token)
+        except (ValueError, RuntimeError):
+            pass  # The stretch ends in another context, where nothing of ours is set.
+
+    def end(self, error: BaseException | None = None) -> None:
+        if self._ended or self.open is None:
+            return
+        self._ended = True
+        attributes, message = self._attributes, None
+        if error is not None and not isinstance(error, GeneratorExit):
+            attributes += wire.text(conventions.ERROR_TYPE, error_type(error))
+            message = error_text(error)
+        runtime.emit(
+            self.open.trace_id,
+            self.open.span_id,
+            self._parent_id,
+            self.shape.span_name,
+            conventions.KIND_INTERNAL,
+            self._start_ns,
+            max(self._start_ns, time.time_ns()),
+            attributes,
+            message,
+        )
+
+
+@overload
+def tool(name: F, /) -> F: ...
+@overload
+def tool(name: str | None = None, *, cost: str | int | Decimal | None = None) -> Callable[[F], F]: ...
+def tool(name: F | str | None = None, *, cost: str | int | Decimal | None = None) -> F | Callable[[F], F]:
+    """Meter a function as a tool of an agent: one `execute_tool` span per call.
+
+    `name` defaults to the function's. `cost` is what one call costs us, in USD as decimal text ("0.01"); one
+    that is no such number is left out, with a warning.
+    """
+    fixed = wire.text(conventions.OPERATION_NAME, conventions.EXECUTE_TOOL)
+    if cost is not None:
+        try:
+            fixed += wire.text(conventions.PROVIDER_COST, decimal_text("cost", cost))
+        except UsageError as error:
+            notices.warn_once(
+                f"cost {cost!r}", f"aforo: @tool(cost=…): {error} The tool is metered without a cost."
+            )
+
+    def shape(called: str) -> _Shape:
+        return _Shape(
+            f"{conventions.EXECUTE_TOOL} {called}", fixed + wire.text(conventions.TOOL_NAME, called), None
+        )
+
+    return _decorator(name, shape)
+
+
+@overload
+def agent(name: F, /) -> F: ...
+@overload
+def agent(name: str | None = None) -> Callable[[F], F]: ...
+def agent(name: F | str | None = None) -> F | Callable[[F], F]:
+    """Meter a function as an agent: one `invoke_agent` span per call, and its name on the spans inside.
+
+    `name` defaults to the function's.
+    """
+    fixed = wire.text(conventions.OPERATION_NAME, conventions.INVOKE_AGENT)
+    return _decorator(name, lambda called: _Shape(f"{conventions.INVOKE_AGENT} {called}", fixed, called))
+
+
+@overload
+def step(name: F, /) -> F: ...
+@overload
+def step(name: str | None = None) -> Callable[[F], F]: ...
+def step(name: F | str | None = None) -> F | Callable[[F], F]:
+    """Meter a function as a step of an agent's loop: one span per call with its name as the step's type.
+
+    `name` defaults to the function's.
+    """
+    return _decorator(
+        name, lambda called: _Shape(f"step {called}", wire.text(conventions.STEP_TYPE, called), None)
+    )
+
+
+def _decorator(name: F | str | None, shape: Callable[[str], _Shape]) -> F | Callable[[F], F]:
+    """The decorator itself, or its result when it was used without parentheses."""
+    if name is None or isinstance(name, str):
+        stated = name or None
+        return lambda function: _metered(function, shape, stated)
+    return _metered(name, shape, None)
+
+
+def _metered(function: F, shape: Callable[[str], _Shape], name: str | None) -> F:
+    if isinstance(function, staticmethod | classmethod):
+        return cast(F, type(function)(_metered(function.__func__, shape, name)))
+    made = shape(name or str(getattr(function, "__name__", None) or type(function).__name__))
+    if inspect.isasyncgenfunction(function):
+        return cast(F, _async_generator(function, made))
+    if inspect.isgeneratorfunction(function):
+        return cast(F, _generator(function, made))
+    if inspect.iscoroutinefunction(function):
+        return cast(F, _coroutine(function, made))
+    return cast(F, _plain(function, made))
+
+
+def _plain(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def metered(*args: Any, **kwargs: Any) -> Any:
+        call = _Call(shape)
+        token = call.enter()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            call.leave(token)
+            call.end(error)
+            raise
+        call.leave(token)
+        call.end()
+        return result
+
+    return metered
+
+
+def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def metered(*args: Any, **kwargs: Any) -> Any:
+        call = _Call(shape)
+        token = call.enter()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            call.leave(token)
+            call.end(error)
+            raise
+        call.leave(token)
+        call.end()
+        return result
+
+    return metered
+
+
+def _generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        inner = function(*args, **kwargs)
+        call = _Call(shape)
+        resume: Callable[[Any], Any] = inner.send
+        argument: Any = None
+        try:
+            while True:
+                # Set only while the inner code runs: between items the caller's code has the thread.
+                token = call.enter()
+                try:
+                    item = resume(argument)
+                except StopIteration as stop:
+                    call.end()
+                    return stop.value
+                finally:
+                    call.leave(token)
+                try:
+                    argument = yield item
+                    resume = inner.send
+                except GeneratorExit:
+                    token = call.enter()
+                    try:
+                        inner.close()
+                    finally:
+                        call.leave(token)
+                    raise
+                except BaseException as error:
+                    resume, argument = inner.throw, error
+        except BaseException as error:
+            call.end(error)
+            raise
+
+    return metered
+
+
+def _async_generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        inner = function(*args, **kwargs)
+        call = _Call(shape)
+        resume: Callable[[Any], Any] = inner.asend
+        argument: Any = None
+        try:
+            while True:
+                token = call.enter()
+                try:
+                    item = await resume(argument)
+                except StopAsyncIteration:
+                    call.end()
+                    return
+                finally:
+                    call.leave(token)
+                try:
+                    argument = yield item
+                    resume = inner.asend
+                except GeneratorExit:
+                    token = call.enter()
+                    try:
+                        await inner.aclose()
+                    finally:
+                        call.leave(token)
+                    raise
+                except BaseException as error:
+                    resume, argument = inner.athrow, error
+        except BaseException as error:
+            call.end(error)
+            raise
+
+    return metered

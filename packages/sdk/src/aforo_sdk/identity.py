@@ -1,0 +1,92 @@
+"""Who a span is billed to, and where the context says so.
+
+Order: what a session of ours set in this context, then W3C baggage (keys = attribute names), then the
+defaults of the process (`runtime.current_identity`). Fields are filled one by one, so a session that names
+only a customer keeps the team and agent of the process.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from opentelemetry import baggage
+from opentelemetry.context import Context
+
+from aforo_sdk import conventions, wire
+
+ATTRIBUTE_NAMES: Final = {
+    "customer_id": conventions.CUSTOMER_ID,
+    "team_id": conventions.TEAM_ID,
+    "agent_id": conventions.AFORO_AGENT_ID,
+    "app_id": conventions.APP_ID,
+    "session_id": conventions.SESSION_ID,
+    "product_type": conventions.PRODUCT_TYPE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The payer and the caller of a span; None = not known here. An empty value counts as unknown, others
+    become text.
+
+    `attributes` are the same six values as encoded OTLP span attributes, computed once.
+    """
+
+    customer_id: str | None = None
+    team_id: str | None = None
+    agent_id: str | None = None
+    app_id: str | None = None
+    session_id: str | None = None
+    product_type: str | None = None
+    attributes: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Bring the values to text and encode them."""
+        for name in ATTRIBUTE_NAMES:
+            value = getattr(self, name)
+            if (value is not None and type(value) is not str) or value == "":
+                object.__setattr__(self, name, str(value) or None)
+        encoded = b"".join([wire.text_once(key, value) for key, value in self.items()])
+        object.__setattr__(self, "attributes", encoded)
+
+    def over(self, base: "Identity") -> "Identity":
+        """This identity with its unknown fields filled from `base`."""
+        return _merged(self, base)
+
+    def items(self) -> list[tuple[str, str]]:
+        """The known fields as (attribute name, value)."""
+        found = [(key, getattr(self, name)) for name, key in ATTRIBUTE_NAMES.items()]
+        return [(key, value) for key, value in found if value is not None]
+
+
+UNKNOWN: Final = Identity()
+in_context: Final[ContextVar[Identity]] = ContextVar("aforo_identity", default=UNKNOWN)
+
+
+def from_context(context: Context | None = None) -> Identity:
+    """What the context says: our own variable over the baggage of `context` (None = the current one)."""
+    own = in_context.get()
+    carried = baggage.get_all(context)
+    if not carried:
+        return own
+    stated = _from_baggage(*[carried.get(key) for key in ATTRIBUTE_NAMES.values()])
+    return own if stated is UNKNOWN else own.over(stated)
+
+
+@lru_cache(maxsize=1024)
+def _merged(own: Identity, base: Identity) -> Identity:
+    if base == UNKNOWN:
+        return own
+    return Identity(*[getattr(own, name) or getattr(base, name) for name in ATTRIBUTE_NAMES])
+
+
+def _from_baggage(*values: object) -> Identity:
+    if not any(values):
+        return UNKNOWN
+    return _stated(*[None if value is None else str(value) for value in values])
+
+
+@lru_cache(maxsize=1024)
+def _stated(*values: str | None) -> Identity:
+    return Identity(*values)

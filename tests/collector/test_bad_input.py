@@ -1,0 +1,159 @@
+"""Bad spans: each gets its reason, the rest of the batch is billed, and nothing hangs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
+
+from .engine import NOW_NS, NS, Engine, body, span
+
+GOOD = {
+    "aforo.customer.id": "acme", "gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1",
+    "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10,
+}  # fmt: skip
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine that takes everything."""
+    made = Engine(tmp_path)
+    yield made
+    made.database.close()
+
+
+def wrong(**changes: Any) -> dict[str, Any]:
+    """A good span but for some fields or attributes."""
+    made = span(1, **{**GOOD, **changes.pop("attributes", {})})
+    return made | changes
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"),
+    [
+        ("INVALID_TRACE_ID", wrong(trace_id=b"short")),
+        ("INVALID_TRACE_ID", wrong(trace_id=bytes(16))),
+        ("INVALID_SPAN_ID", wrong(span_id=b"")),
+        ("INVALID_SPAN_ID", wrong(span_id=b"123456789")),
+        ("INVALID_PARENT_ID", wrong(parent_span_id=b"123")),
+        ("TOO_FAR_IN_FUTURE", wrong(end=NOW_NS + 301 * NS)),
+        ("TOO_FAR_IN_FUTURE", wrong(start=2**63, end=2**64 - 1)),
+        ("TOO_OLD", wrong(start=1, end=NOW_NS - 90 * 86_400 * NS - 1)),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"gen_ai.usage.input_tokens": -1})),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"gen_ai.usage.input_tokens": float("nan")})),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"gen_ai.usage.input_tokens": float("inf")})),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"gen_ai.usage.input_tokens": "many"})),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"gen_ai.usage.output_tokens": 10**15})),
+        ("INVALID_ATTRIBUTE", wrong(attributes={"aforo.customer.id": "x" * 1_000_000})),
+    ],
+)
+def test_a_bad_span_is_rejected_with_its_reason_alone(engine: Engine, code: str, bad: dict[str, Any]) -> None:
+    """The bad span is in the answer and in the quarantine; the good ones beside it are billed."""
+    good = [span(7, trace=7, **GOOD), span(8, trace=8, **GOOD)]
+    [receipt] = engine.send(body([good[0], bad, good[1]]))
+
+    assert [rejection.code for rejection in receipt.rejections] == [code]
+    assert receipt.rejections[0].detail
+    assert engine.query("SELECT code, position FROM quarantine") == [(code, 1)]
+    assert engine.query("SELECT count(*), sum(input) FROM usage_events") == [(2, 200)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        wrong(attributes={f"key.{n}": n for n in range(10_000)}),
+        wrong(attributes={"note": "x" * 1_000_000}),
+        wrong(name="n" * 1_000_000),
+        wrong(attributes={"gen_ai.request.model": "m" * 1_000_000}),
+        wrong(parent_span_id=(1).to_bytes(8, "big")),
+        wrong(start=NOW_NS, end=NOW_NS - NS),
+        wrong(end=NOW_NS + 299 * NS),
+    ],
+    ids=["10,000 attributes", "1 MB value", "1 MB name", "1 MB model", "its own parent", "ends first", "clock skew"],
+)
+def test_an_odd_span_still_bills(engine: Engine, odd: dict[str, Any]) -> None:
+    """Absurd size, a span that is its own parent and clocks that disagree lose no tokens."""
+    [receipt] = engine.send(body([odd]))
+
+    assert receipt.recorded == 1
+    assert engine.query("SELECT count(*), sum(input) FROM usage_events") == [(1, 100)]
+
+
+def test_a_cycle_is_reported_and_each_of_its_spans_billed(engine: Engine) -> None:
+    """Spans that are each other's ancestors become roots; the tokens of none are lost."""
+    engine.send(body([span(1, 3, **GOOD), span(2, 1, **GOOD), span(3, 2, **GOOD), span(4, 3, **GOOD)]))
+
+    assert engine.query("SELECT code, count(*) FROM quarantine GROUP BY 1") == [("PARENT_CYCLE", 3)]
+    assert engine.query("SELECT span_id FROM usage_events ORDER BY 1") == [(1,), (2,), (4,)], "3 wraps 4"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["root first", "leaf first"])
+def test_a_tree_ten_thousand_deep_is_linked(engine: Engine, order: int) -> None:
+    """Depth costs no recursion and no quadratic time: the one leaf bills, its ancestors are its wrappers."""
+    spans = [span(n, n - 1, **GOOD) for n in range(1, 10_001)][::order]
+    for start in range(0, 10_000, 500):
+        engine.send(body(spans[start : start + 500]))
+
+    rows = engine.query(
+        "SELECT span_id FROM usage_events WHERE kind != 5 AND event_no NOT IN (SELECT event_no FROM voided)"
+    )
+    assert rows == [(10_000,)]
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_spans_or_a_malformed_body(data: bytes) -> None:
+    """Whatever arrives as protobuf is decoded, rejected span by span, or refused as a whole."""
+    try:
+        found = decode(data, PROTOBUF, NOW_NS)
+    except MalformedBody:
+        return
+    assert all(isinstance(item, tuple) for item in found)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(
+    st.sampled_from(["traceId", "spanId", "parentSpanId", "name", "startTimeUnixNano", "attributes", "status"]),
+    JSON_VALUES,
+))  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_any_json_span_is_rejected_alone(raw: dict[str, Any]) -> None:
+    """A span of wrong types gets a reason; the good one beside it is read."""
+    good = {
+        "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "chat m-1",
+        "startTimeUnixNano": str(NOW_NS - NS), "endTimeUnixNano": str(NOW_NS),
+        "attributes": [
+            {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+            {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "100"}},
+            {"key": "tags", "value": {"arrayValue": {"values": [{"stringValue": "a"}]}}},
+        ],
+    }  # fmt: skip
+    data = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [raw, good]}]}]}).encode()
+
+    first, second = decode(data, JSON, NOW_NS)
+
+    assert isinstance(first, Rejection)
+    assert not isinstance(second, Rejection)
+    assert second.trace_id.hex() == good["traceId"]
+    assert second.tokens is not None
+    assert second.tokens.input == 100
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"resourceSpans": 3}', b'{"resourceSpans": [{"scopeSpans": 1}]}'])
+def test_a_wrong_json_envelope_is_refused_as_a_whole(data: bytes) -> None:
+    """What is no trace request at all is a malformed body."""
+    with pytest.raises(MalformedBody, match="not an OTLP/JSON"):
+        decode(data, JSON, NOW_NS)

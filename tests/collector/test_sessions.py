@@ -1,0 +1,214 @@
+"""Sessions idle and close by stored times, with one final event each, whatever restarts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aforo_collector.domain.session import Policy
+from aforo_collector.domain.usage import Kind
+from aforo_collector.store.session_rows import decode as decode_session
+from aforo_collector.views import session_totals, session_view
+
+from .engine import NS, Engine, body, span
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine with the default policy: idle after 60 s, closed after an hour."""
+    made = Engine(tmp_path)
+    yield made
+    made.database.close()
+
+
+def chat(span_id: int, session: str = "s-1", start_s: float = 0, **more: Any) -> dict[str, Any]:
+    """A model call of 100 tokens in, 10 out."""
+    return span(
+        span_id, start_s=start_s, trace=span_id,
+        **{
+            "aforo.customer.id": "acme", "aforo.session.id": session, "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "m-1", "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 10, **more,
+        },
+    )  # fmt: skip
+
+
+def view(engine: Engine, session_id: str = "s-1") -> dict[str, Any]:
+    """The session as users see it."""
+    [(stored,)] = engine.query("SELECT body FROM sessions WHERE session_id = ?", session_id)
+    return session_view(decode_session(stored), engine.now_ns, engine.policy)
+
+
+def finals(engine: Engine) -> list[dict[str, Any]]:
+    """Metadata of all final events."""
+    rows = engine.query("SELECT metadata FROM usage_events WHERE kind = ?", int(Kind.FINAL))
+    return [json.loads(row[0]) for row in rows]
+
+
+def close_due(engine: Engine) -> None:
+    """What the collector's clock does every second."""
+    engine.store.begin()
+    engine.intake.finals.close_due(engine.now_ns)
+    engine.store.commit(engine.policy)
+
+
+def close(engine: Engine, session_id: str = "s-1") -> None:
+    """What POST /v1/sessions/{id}/close does."""
+    engine.store.begin()
+    for session in engine.store.sessions.by_id(engine.tenant_no, session_id, None):
+        engine.intake.finals.close(session.session_no, engine.now_ns)
+    engine.store.commit(engine.policy)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_state_follows_from_stored_times(engine: Engine, restart: bool) -> None:
+    """ACTIVE until 60 s without activity, IDLE until an hour, then CLOSED; a restart in between changes nothing."""
+    states = []
+    engine.send(body([chat(1)]))
+    for later_s in (0, 59, 60, 3599, 3600):
+        if restart:
+            engine.restart()
+        clock = engine.now_ns
+        engine.now_ns += later_s * NS
+        close_due(engine)
+        states.append(view(engine)["state"])
+        engine.now_ns = clock
+
+    assert states == ["ACTIVE", "ACTIVE", "IDLE", "IDLE", "CLOSED"]
+
+
+def test_activity_wakes_an_idle_session(engine: Engine) -> None:
+    """IDLE becomes ACTIVE again with the next call, and the timeout starts anew."""
+    engine.send(body([chat(1)]))
+    engine.now_ns += 3000 * NS
+    assert view(engine)["state"] == "IDLE"
+
+    engine.send(body([chat(2)]))
+    assert view(engine)["state"] == "ACTIVE"
+
+    engine.now_ns += 3000 * NS
+    close_due(engine)
+    assert view(engine)["state"] == "IDLE"
+
+
+def test_a_timeout_closes_at_the_deadline_not_when_somebody_looks(engine: Engine) -> None:
+    """A collector that was down for a day closes the session at the hour it was due, once."""
+    engine.send(body([chat(1)]))
+    sent_ns = engine.now_ns
+    engine.now_ns += 86_400 * NS
+    engine.restart()
+    for _ in range(3):
+        close_due(engine)
+
+    [(closed_ns,)] = engine.query("SELECT closed_ns FROM sessions")
+    assert closed_ns == sent_ns + 3600 * NS
+    assert len(finals(engine)) == 1
+    assert view(engine)["closeReason"] == "TIMEOUT"
+
+
+def test_a_maximum_age_closes_a_busy_session(tmp_path: Path) -> None:
+    """With a maximum age a session closes although work goes on."""
+    engine = Engine(tmp_path, policy=Policy(age_s_max=100))
+    for number in range(1, 4):
+        engine.send(body([chat(number)]))
+        engine.now_ns += 50 * NS
+    close_due(engine)
+
+    assert view(engine)["closeReason"] == "MAX_AGE"
+    engine.database.close()
+
+
+def test_the_final_event_is_the_sum_of_the_session(engine: Engine) -> None:
+    """Totals of the final event equal those of the session and the sum over its events; closing again adds none."""
+    engine.send(body([chat(1), chat(2, start_s=10), chat(3, **{"gen_ai.request.model": "mystery"})]))
+    close(engine)
+    close(engine)
+
+    [final] = finals(engine)
+    [(stored,)] = engine.query("SELECT body FROM sessions")
+    assert final["totals"] == session_totals(decode_session(stored))
+    [(tokens, cost)] = engine.query("SELECT sum(input + output), sum(cost) FROM usage_events")
+    assert final["totals"]["tokens"]["total"] == tokens == 330
+    assert Decimal(final["totals"]["providerCost"]) == Decimal(str(cost))
+    assert final["totals"]["unpricedCalls"] == 1
+
+
+def test_pauses_do_not_count_as_active_time(engine: Engine) -> None:
+    """Gaps up to the idle timeout belong to the work, longer ones are pauses; wall time counts both."""
+    engine.send(body([chat(1, start_s=0), chat(2, start_s=31), chat(3, start_s=500)]))
+
+    totals = view(engine)["totals"]
+    assert (totals["activeDurationMs"], totals["wallDurationMs"]) == (33_000, 501_000)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_late_spans_become_adjustments(engine: Engine, restart: bool) -> None:
+    """What arrives after the close is billed as an adjustment that names the session; the final event stands."""
+    engine.send(body([chat(1)]))
+    close(engine)
+    before = finals(engine)
+    if restart:
+        engine.restart()
+    engine.now_ns += 10 * NS
+    engine.send(body([chat(2)]), body([chat(2)]))
+
+    assert finals(engine) == before
+    shown = view(engine)
+    assert shown["state"] == "CLOSED"
+    assert shown["totals"]["tokens"]["total"] == 110
+    assert shown["adjustments"]["tokens"]["total"] == 110
+    rows = engine.query("SELECT adjustment, count(*) FROM usage_events WHERE kind = ? GROUP BY 1", int(Kind.MODEL))
+    assert rows == [(0, 1), (1, 1)]
+
+
+def test_a_span_after_the_deadline_is_late_even_if_nobody_noticed_yet(engine: Engine) -> None:
+    """The deadline decides: a span that comes before the sweep but after the deadline is an adjustment."""
+    engine.send(body([chat(1)]))
+    engine.now_ns += 3600 * NS
+    engine.send(body([chat(2)]))
+
+    assert len(finals(engine)) == 1
+    assert view(engine)["adjustments"]["modelCalls"] == 1
+
+
+def test_an_end_marker_closes_after_everything_that_came_with_it(engine: Engine) -> None:
+    """A program's own end of session includes all spans of the same delivery, also those behind it."""
+    marker = span(
+        9, **{"aforo.customer.id": "acme", "aforo.session.id": "s-1", "aforo.operation.name": "session_end"}
+    )
+    engine.send(body([chat(1), marker, chat(2)]), body([chat(3)]))
+
+    [final] = finals(engine)
+    assert final["totals"]["modelCalls"] == 3
+    assert view(engine)["closeReason"] == "EXPLICIT"
+
+
+def test_two_customers_may_use_the_same_session_id(engine: Engine) -> None:
+    """Sessions belong to a customer: equal ids of two customers stay apart."""
+    engine.send(body([chat(1), chat(2, **{"aforo.customer.id": "globex"})]))
+
+    rows = engine.query("SELECT count(*) FROM sessions WHERE session_id = 's-1'")
+    assert rows == [(2,)]
+
+
+def test_a_price_that_arrives_later_rates_what_was_unpriced(engine: Engine) -> None:
+    """An unpriced call is recorded again with its cost once there is a price; the sums show it once."""
+    engine.send(body([chat(1, **{"gen_ai.request.model": "mystery"})]))
+    assert view(engine)["totals"]["unpricedCalls"] == 1
+
+    from .engine import RATES, cost_of
+
+    engine.intake.contracts.use(engine.tenant_no, engine.catalog, lambda _p, _m, pools, _t: cost_of(pools, RATES))
+    engine.store.begin()
+    for event_no in engine.store.unpriced(engine.tenant_no):
+        assert engine.intake.reprice(engine.tenant_no, event_no, engine.now_ns)
+    engine.store.commit(engine.policy)
+
+    totals = view(engine)["totals"]
+    assert (totals["unpricedCalls"], totals["modelCalls"], totals["tokens"]["total"]) == (0, 1, 110)
+    assert Decimal(totals["providerCost"]) == 100 * RATES.input + 10 * RATES.output  # type: ignore[operator]
+    assert engine.store.unpriced(engine.tenant_no) == []
