@@ -30,6 +30,9 @@ _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _texts: dict[tuple[str, str], bytes] = {}
 _keys: dict[str, bytes] = {}
 _heads: dict[tuple[str, int], bytes] = {}
+# All of an attribute that stands before its payload depends only on the key and on the payload's length.
+_text_heads: dict[tuple[str, int], bytes] = {}
+_integer_heads: dict[tuple[str, int], bytes] = {}
 
 
 def varint(number: int) -> bytes:
@@ -67,15 +70,21 @@ def text(key: str, value: str) -> bytes:
 
 
 def text_once(key: str, value: str) -> bytes:
-    """The span attribute `key` = `value`, not remembered: for values that never come again (ids, raw
-    usage).
-    """
-    return _attribute(key, _text_value(value))
+    """The span attribute `key` = `value`, not remembered: for what never comes again (ids, raw usage)."""
+    encoded = _utf8(value)
+    head = _text_heads.get((key, len(encoded)))
+    return (
+        head + encoded if head is not None else _remember(_text_heads, key, encoded, sized(b"\x0a", encoded))
+    )
 
 
 def integer(key: str, value: int) -> bytes:
     """The span attribute `key` = `value` as int64; decimal text when it does not fit."""
-    return _attribute(key, _integer_value(value))
+    if not 0 <= value <= _INT64_MAX:
+        return _attribute(key, _integer_value(value))
+    number = varint(value)
+    head = _integer_heads.get((key, len(number)))
+    return head + number if head is not None else _remember(_integer_heads, key, number, b"\x18" + number)
 
 
 def boolean(key: str, value: bool) -> bytes:
@@ -227,6 +236,16 @@ def _attribute(key: str, value: bytes) -> bytes:
         _keys[key] = prefix
     pair = prefix + varint(len(value)) + value
     return b"\x4a" + varint(len(pair)) + pair
+
+
+def _remember(heads: dict[tuple[str, int], bytes], key: str, payload: bytes, value: bytes) -> bytes:
+    """Encode an attribute whose value ends with `payload`, and remember all that stands before it."""
+    encoded = _attribute(key, value)
+    if len(payload) <= CACHED_TEXT_LENGTH_MAX:
+        if len(heads) >= CACHE_ENTRIES_MAX:
+            heads.clear()
+        heads[key, len(payload)] = encoded[: len(encoded) - len(payload)]
+    return encoded
 
 
 def _utf8(value: str) -> bytes:

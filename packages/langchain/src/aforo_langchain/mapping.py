@@ -1,0 +1,253 @@
+"""What LangChain says about a run, in the trade's terms. Pure functions: no state, no clock, no encoding.
+
+Nothing here reads what a message says, and nothing trusts a shape: gateways and test models put strange
+things where usage belongs, so every value is checked, and what is no count is left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from aforo_sdk import conventions as c
+
+COUNT_MAX: Final = 2**63 - 1
+
+_PROVIDERS: Final = {
+    "amazon_bedrock": "aws.bedrock",
+    "anthropic_bedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "azure_openai": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "google_anthropic_vertex": "gcp.vertex_ai",
+    "google_genai": "gcp.gemini",
+    "google_vertexai": "gcp.vertex_ai",
+    "googlegenerativeai": "gcp.gemini",
+    "ibm": "ibm.watsonx.ai",
+    "mistral": "mistral_ai",
+    "mistralai": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "vertexai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+
+
+# The details that LangChain's `UsageMetadata` may carry, and the attributes they become.
+_TOTALS: Final = {"input_tokens": c.INPUT_TOKENS, "output_tokens": c.OUTPUT_TOKENS}
+_INPUT_DETAILS: Final = {
+    "cache_read": c.CACHE_READ_TOKENS,
+    "cache_creation": c.CACHE_WRITE_TOKENS,
+    "ephemeral_5m_input_tokens": c.USAGE_CACHE_WRITE_5M,
+    "ephemeral_1h_input_tokens": c.USAGE_CACHE_WRITE_1H,
+    "audio": c.AUDIO_INPUT_TOKENS,
+}
+_OUTPUT_DETAILS: Final = {"reasoning": c.REASONING_TOKENS, "audio": c.AUDIO_OUTPUT_TOKENS}
+
+# The same of a provider's own usage object, where LangChain has no standard one: OpenAI's names, or plain
+# totals.
+_RAW_TOTALS: Final = {
+    "prompt_tokens": c.INPUT_TOKENS,
+    "completion_tokens": c.OUTPUT_TOKENS,
+    "input_tokens": c.INPUT_TOKENS,
+    "output_tokens": c.OUTPUT_TOKENS,
+}
+_RAW_INPUT_DETAILS: Final = {"cached_tokens": c.CACHE_READ_TOKENS, "audio_tokens": c.AUDIO_INPUT_TOKENS}
+_RAW_OUTPUT_DETAILS: Final = {"reasoning_tokens": c.REASONING_TOKENS, "audio_tokens": c.AUDIO_OUTPUT_TOKENS}
+
+
+_NO_TOKENS: Final[Mapping[str, int]] = {}
+
+
+class Answer(NamedTuple):
+    """What a model answered, without a word of it.
+
+    `tokens` are the counts the provider gave, by attribute name: totals include their details, what it did
+    not say is not there. `quality` says how far the tokens can be trusted (values in `aforo_sdk.conventions`;
+    empty: nothing was consumed), `raw_usage` is the provider's own usage object, or LangChain's where there
+    is none. Names and ids may be empty.
+    """
+
+    tokens: Mapping[str, int] = _NO_TOKENS
+    quality: str = c.MISSING
+    raw_usage: object = None
+    model: str = ""
+    response_id: str = ""
+    asks_for_tools: bool = False
+
+
+def answer_of(result: object) -> Answer:
+    """Read the `LLMResult` of a call that succeeded. Of several candidates the first carries the usage of
+    all.
+
+    `total_cost` 0 is how LangChain marks an answer out of its own cache. Such an answer repeats the counts
+    and the id of the call that filled the cache: neither is taken again.
+    """
+    try:
+        generation = result.generations[0][0]  # type: ignore[attr-defined]
+    except (AttributeError, IndexError, TypeError):
+        return Answer()
+    message = getattr(generation, "message", None)
+    said = _dict(getattr(message, "response_metadata", None) or getattr(generation, "generation_info", None))
+    output = _dict(getattr(result, "llm_output", None))
+    model = _text(said.get("model_name") or said.get("model") or output.get("model_name"))
+    asks_for_tools = bool(
+        getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None)
+    )
+    usage = _dict(getattr(message, "usage_metadata", None))
+    if usage.get("total_cost", 1) == 0:
+        return Answer(_NO_TOKENS, c.CACHED_RESPONSE, None, model, "", asks_for_tools)
+    raw = said.get("token_usage") or said.get("usage") or output.get("token_usage") or output.get("usage")
+    tokens = _tokens(usage) if usage else _raw_tokens(_dict(raw))
+    into, out = tokens.get(c.INPUT_TOKENS), tokens.get(c.OUTPUT_TOKENS)
+    if into or out:
+        quality = c.REPORTED
+    else:
+        quality = c.MISSING if into is None and out is None else c.ZERO_ON_SUCCESS
+    response_id = said.get("id") or getattr(message, "id", None)
+    if type(response_id) is not str or response_id.startswith(("run-", "lc_")):
+        response_id = ""  # an id that LangChain made up itself is none of the provider's
+    return Answer(tokens, quality, raw or usage or None, model, response_id, asks_for_tools)
+
+
+def broken_answer_of(result: object, error: BaseException) -> Answer:
+    """Read what had come when a call failed: `partial` if tokens were counted until then.
+
+    Without a count it depends on who gave up. A provider that refuses bills nothing. When our side left
+    (cancelled, timed out, stream abandoned) or an answer had begun, something was consumed and nobody says
+    how much: `missing`.
+    """
+    answer = answer_of(result)
+    if answer.quality != c.MISSING:
+        return answer._replace(quality=c.PARTIAL)
+    began = len(getattr(result, "generations", None) or ()) > 1
+    we_left = not isinstance(error, Exception) or "timeout" in type(error).__name__.lower()
+    return answer._replace(quality=c.MISSING if began or we_left else "")
+
+
+def _tokens(usage: dict[str, Any]) -> dict[str, int]:
+    """Read LangChain's `UsageMetadata`."""
+    tokens = _counted(
+        (usage, _TOTALS),
+        (usage.get("input_token_details"), _INPUT_DETAILS),
+        (usage.get("output_token_details"), _OUTPUT_DETAILS),
+    )
+    if c.USAGE_CACHE_WRITE_5M in tokens or c.USAGE_CACHE_WRITE_1H in tokens:
+        # langchain-anthropic reports cache_creation 0 beside the two lifetimes
+        lifetimes = tokens.get(c.USAGE_CACHE_WRITE_5M, 0) + tokens.get(c.USAGE_CACHE_WRITE_1H, 0)
+        tokens[c.CACHE_WRITE_TOKENS] = max(tokens.get(c.CACHE_WRITE_TOKENS, 0), lifetimes)
+    return tokens
+
+
+def _raw_tokens(usage: dict[str, Any]) -> dict[str, int]:
+    """Read a provider's own usage object."""
+    return _counted(
+        (usage, _RAW_TOTALS),
+        (usage.get("prompt_tokens_details"), _RAW_INPUT_DETAILS),
+        (usage.get("completion_tokens_details"), _RAW_OUTPUT_DETAILS),
+    )
+
+
+def _counted(*parts: tuple[object, Mapping[str, str]]) -> dict[str, int]:
+    """Collect what is a count, from 0 to 2**63 - 1, under the attribute that its key stands for."""
+    tokens: dict[str, int] = {}
+    for counts, names in parts:
+        if isinstance(counts, dict):
+            for key, name in names.items():
+                if key in counts:
+                    value = counts[key]
+                    if type(value) is float and value.is_integer():
+                        value = int(value)
+                    if type(value) is int and 0 <= value <= COUNT_MAX:
+                        tokens[name] = value
+    return tokens
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def provider_of(metadata: Mapping[str, object]) -> str:
+    """Return the provider under its OTel well-known name; one without such a name stays as LangChain calls
+    it.
+    """
+    name = _text(metadata.get("ls_provider"))
+    return _PROVIDERS.get(name, name)
+
+
+def model_of(metadata: Mapping[str, object], invocation: object) -> str:
+    """Return the model that is asked for; empty if nobody says."""
+    model = metadata.get("ls_model_name")
+    if not model:
+        params = _dict(invocation)
+        model = params.get("model") or params.get("model_name")
+    return _text(model)
+
+
+def name_of(name: object, serialized: object) -> str:
+    """Return the name of a chain, tool or retriever: the run's, else that of what is run; may be empty."""
+    if name and isinstance(name, str):
+        return name
+    description = _dict(serialized)
+    path = description.get("id")
+    return _text(description.get("name")) or (_text(path[-1]) if isinstance(path, list) and path else "")
+
+
+def conversation_of(metadata: Mapping[str, object]) -> str | None:
+    """Return LangGraph's thread id as text; None if the run has none."""
+    thread = metadata.get("thread_id")
+    return None if thread is None else str(thread)
+
+
+def session_of(metadata: Mapping[str, object]) -> str | None:
+    """Return the session that a run's metadata names: thread id, else session id, else conversation id."""
+    for key in ("thread_id", "session_id", "conversation_id"):
+        session = metadata.get(key)
+        if session is not None and session != "":
+            return str(session)
+    return None
+
+
+def agent_of(metadata: Mapping[str, object], name: str, around: str | None) -> str | None:
+    """Return the agent that the chain called `name` is the entrance of, inside the agent `around`; None: no
+    entrance.
+
+    `create_agent` leaves `lc_agent_name` (if it has a name) and `ls_integration` in its graph's metadata, and
+    all runs inside inherit them. The entrance is the chain where the agent differs from the one around it, or
+    bears its name. The name of an agent without one is empty.
+    """
+    agent = metadata.get("lc_agent_name")
+    if agent and isinstance(agent, str):
+        return agent if agent != around or agent == name else None
+    return "" if around is None and metadata.get("ls_integration") == "langchain_create_agent" else None
+
+
+def is_agent_loop(metadata: Mapping[str, object]) -> bool:
+    """Tell whether a run inside an agent may be its loop: in `create_agent` that is the node `model`, no
+    other.
+    """
+    return metadata.get("langgraph_node", "model") == "model"
+
+
+def is_tool_error(output: object) -> bool:
+    """Tell whether a tool's result is a `ToolMessage` that says it failed."""
+    return getattr(output, "status", None) == "error" and getattr(output, "type", None) == "tool"
+
+
+def error_type_of(error: BaseException) -> str:
+    """Return `error.type` as the OTel conventions have it: the qualified class name, bare for what Python
+    brings.
+    """
+    cls = type(error)
+    if cls.__module__ in ("builtins", "asyncio.exceptions"):
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def is_steering(error: BaseException, kind: str = "GraphBubbleUp") -> bool:
+    """Tell whether LangGraph raised this to steer (`GraphInterrupt`, `ParentCommand`, …): not a failure."""
+    return any(cls.__name__ == kind for cls in type(error).__mro__)
