@@ -25,7 +25,7 @@ import httpx2
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from traffic import CUSTOMERS, requests, send  # noqa: E402  # the folder is no package for a script
+from traffic import CUSTOMERS, requests, send
 
 SPANS = 512
 KEY = {"X-API-Key": "sk_test_dev"}
@@ -121,7 +121,17 @@ def ours(count: int, grow_to: int) -> float:
     """Measure the collector of this checkout; returns its rate when empty."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        command = [sys.executable, "-m", "aforo_collector", "serve", "--dev", "--port", str(port), "--data", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "aforo_collector",
+            "serve",
+            "--dev",
+            "--port",
+            str(port),
+            "--data",
+            folder,
+        ]
         server = Server(command, f"http://127.0.0.1:{port}/v1/traces")
         try:
             base = f"http://127.0.0.1:{port}"
@@ -146,7 +156,9 @@ def latency(server: Server, full: float) -> None:
     """Latency of batches of 50 spans at half of the full rate."""
     per_s = full / 2 / 50
     answers = send(server.url, list(requests(int(per_s * 5), 50, seed=3)), connections=16, per_s=per_s)
-    print(f"  half load, batches of 50: p50 {answers.percentile_ms(0.5):.1f} ms, p99 {answers.percentile_ms(0.99):.1f} ms")
+    print(
+        f"  half load, batches of 50: p50 {answers.percentile_ms(0.5):.1f} ms, p99 {answers.percentile_ms(0.99):.1f} ms"
+    )
 
 
 def grow(server: Server, count: int, grow_to: int, empty: float) -> None:
@@ -161,7 +173,9 @@ def grow(server: Server, count: int, grow_to: int, empty: float) -> None:
 
 def main() -> None:
     """Run ours and the peers, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--grow-to", type=int, default=0)
     parser.add_argument("--peer", nargs=3, action="append", default=[], metavar=("NAME", "URL", "COMMAND"))

@@ -28,7 +28,10 @@ def requests(count: int, spans: int, seed: int) -> Iterator[bytes]:
 def _request(source: random.Random, spans: int, at_ns: int) -> bytes:
     request = ExportTraceServiceRequest()
     group = request.resource_spans.add()
-    _set(group.resource, {"service.name": "support-agent", "service.version": "1.4.2", "telemetry.sdk.language": "python"})
+    _set(
+        group.resource,
+        {"service.name": "support-agent", "service.version": "1.4.2", "telemetry.sdk.language": "python"},
+    )
     scope = group.scope_spans.add()
     scope.scope.name = "bench"
     left = spans
@@ -68,7 +71,9 @@ def _operation(source: random.Random, index: int) -> tuple[str, dict[str, Any]]:
     if not index:
         named = {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "gpt-4o-mini"}
         claimed = {"gen_ai.usage.input_tokens": 9000, "gen_ai.usage.output_tokens": 900}
-        return "invoke_agent billing_agent", named | claimed | {"gen_ai.agent.description": "answers billing questions"}
+        return "invoke_agent billing_agent", named | claimed | {
+            "gen_ai.agent.description": "answers billing questions"
+        }
     if index % 2:
         return "chat gpt-4o-mini", {
             "gen_ai.operation.name": "chat",

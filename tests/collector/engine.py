@@ -8,8 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.cost import Cost, Pools, Rates, Unpriced, cost_of
 from aforo_collector.domain.money import CONTEXT
@@ -18,6 +16,7 @@ from aforo_collector.doors.otlp import PROTOBUF, decode
 from aforo_collector.service.intake import Delivery, Intake, Receipt
 from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_writer import SqliteWriter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 NOW_NS = 1_795_000_000_000_000_000
 NS = 1_000_000_000

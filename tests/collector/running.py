@@ -63,7 +63,7 @@ class Running:
 
     def data(self, path: str, **parameters: Any) -> Any:
         """`data` of a reading endpoint."""
-        response = self.http.get(path, params=parameters)
+        response = self.http.get(path, params=parameters or None)
         assert response.status_code == 200, response.text
         return response.json()["data"]
 

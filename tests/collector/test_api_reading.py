@@ -10,6 +10,7 @@ from tests.collector.wire import PROTOBUF, body, chat, customer, tool
 
 
 def send(collector: Running, *spans: Any) -> None:
+    """Deliver spans, all of which are recorded."""
     response = collector.http.post("/v1/traces", content=body(*spans), headers=PROTOBUF)
     assert response.status_code == 200
     assert response.content == b""

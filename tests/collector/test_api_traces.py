@@ -29,10 +29,12 @@ MIB = 1024 * 1024
 def post(
     collector: Running, content: Any, headers: dict[str, str] = PROTOBUF, **more: str
 ) -> httpx2.Response:
+    """The answer to a request of these bytes."""
     return collector.http.post("/v1/traces", content=content, headers=headers | more)
 
 
 def recorded(collector: Running, customer_id: str) -> list[dict[str, Any]]:
+    """The usage events of a customer."""
     return collector.data("/v1/usage-events", customerId=customer_id)
 
 
@@ -71,7 +73,7 @@ def test_json_with_hexadecimal_ids_bills_like_protobuf(collector: Running) -> No
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", ""])
 def test_bodies_may_be_compressed(collector: Running, encoding: str) -> None:
-    """gzip and deflate bodies are unpacked before they are read."""
+    """Gzip and deflate bodies are unpacked before they are read."""
     acme, content = customer(), body(tool(customer_id := customer()))
     packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)(content)
     more = {"Content-Encoding": encoding} if encoding else {}
@@ -228,7 +230,7 @@ def test_the_official_exporter_delivers(collector: Running) -> None:
 
 
 def test_a_full_queue_sends_away_and_loses_nothing(start: Start, tmp_path: Path) -> None:
-    """While the store cannot be written, requests queue up to a bound; beyond it 503, and none is half done."""
+    """While the store cannot be written, requests wait up to a bound, beyond it 503; none is half done."""
     collector = start("--dev")
     acme = customer()
     bodies = [body(tool(acme)) for _ in range(400)]
@@ -252,8 +254,10 @@ async def _post_all(collector: Running, bodies: list[bytes], lock: sqlite3.Conne
             response = await http.post(f"{collector.url}/v1/traces", content=content, headers=PROTOBUF)
             if response.status_code == 503 and lock.in_transaction:
                 assert response.headers["retry-after"] == "2"
-                assert (await http.get(f"{collector.url}/readyz")).status_code == 503
-                lock.execute("ROLLBACK")
+                ready = await http.get(f"{collector.url}/readyz")
+                if lock.in_transaction:
+                    assert ready.status_code == 503
+                    lock.execute("ROLLBACK")
             return response.status_code
 
         return await asyncio.gather(*map(one, bodies))

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
 
 from .engine import NOW_NS, NS, Engine, body, span
 
@@ -76,7 +75,15 @@ def test_a_bad_span_is_rejected_with_its_reason_alone(engine: Engine, code: str,
         wrong(start=NOW_NS, end=NOW_NS - NS),
         wrong(end=NOW_NS + 299 * NS),
     ],
-    ids=["10,000 attributes", "1 MB value", "1 MB name", "1 MB model", "its own parent", "ends first", "clock skew"],
+    ids=[
+        "10,000 attributes",
+        "1 MB value",
+        "1 MB name",
+        "1 MB model",
+        "its own parent",
+        "ends first",
+        "clock skew",
+    ],
 )
 def test_an_odd_span_still_bills(engine: Engine, odd: dict[str, Any]) -> None:
     """Absurd size, a span that is its own parent and clocks that disagree lose no tokens."""
@@ -119,7 +126,11 @@ def test_any_bytes_are_spans_or_a_malformed_body(data: bytes) -> None:
 
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=10,
 )
@@ -152,7 +163,9 @@ def test_any_json_span_is_rejected_alone(raw: dict[str, Any]) -> None:
     assert second.tokens.input == 100
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"resourceSpans": 3}', b'{"resourceSpans": [{"scopeSpans": 1}]}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"resourceSpans": 3}', b'{"resourceSpans": [{"scopeSpans": 1}]}']
+)
 def test_a_wrong_json_envelope_is_refused_as_a_whole(data: bytes) -> None:
     """What is no trace request at all is a malformed body."""
     with pytest.raises(MalformedBody, match="not an OTLP/JSON"):

@@ -133,11 +133,13 @@ def test_a_span_without_customer_waits_in_quarantine(engine: Engine) -> None:
 
 def test_identity_may_stand_on_the_resource(engine: Engine) -> None:
     """OTEL_RESOURCE_ATTRIBUTES can say who pays for all spans of a process."""
-    engine.send(body([span(1, **CHAT, **TOKENS)], {"aforo.customer.id": "acme", "aforo.product.type": "AI_AGENT"}))
+    engine.send(
+        body([span(1, **CHAT, **TOKENS)], {"aforo.customer.id": "acme", "aforo.product.type": "AI_AGENT"})
+    )
 
-    assert engine.query("SELECT customer_id, product_type FROM payers JOIN customers USING (customer_no)") == [
-        ("acme", "AI_AGENT")
-    ]
+    assert engine.query(
+        "SELECT customer_id, product_type FROM payers JOIN customers USING (customer_no)"
+    ) == [("acme", "AI_AGENT")]
     assert billed(engine) == [(1, 1, 110)]
 
 
@@ -164,7 +166,9 @@ def test_a_cached_answer_costs_nothing(engine: Engine) -> None:
     """An answer from the framework's cache is a step of the agent, but neither tokens nor a model call."""
     engine.send(body([span(1, **ACME, **CHAT, **TOKENS, **{"aforo.usage.quality": "cached_response"})]))
 
-    assert engine.query("SELECT calls, model_calls, input, cost, reason_no FROM usage_events") == [(1, 0, 0, None, 0)]
+    assert engine.query("SELECT calls, model_calls, input, cost, reason_no FROM usage_events") == [
+        (1, 0, 0, None, 0)
+    ]
 
 
 def test_one_more_span_costs_the_same_in_a_trace_of_any_size(engine: Engine) -> None:

@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-
 from aforo_collector.doors.otlp import JSON, decode
 from aforo_collector.service import trace_reading
 from aforo_collector.service.intake import Delivery
 from aforo_collector.views.trace import LEVELS_MAX
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from .engine import NOW_NS, Engine, body, span
 from .readings import ACME, chat, engine, reading, tool

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.usage import Kind
 from aforo_collector.store.session_rows import decode as decode_session
@@ -161,7 +160,9 @@ def test_late_spans_become_adjustments(engine: Engine, restart: bool) -> None:
     assert shown["state"] == "CLOSED"
     assert shown["totals"]["tokens"]["total"] == 110
     assert shown["adjustments"]["tokens"]["total"] == 110
-    rows = engine.query("SELECT adjustment, count(*) FROM usage_events WHERE kind = ? GROUP BY 1", int(Kind.MODEL))
+    rows = engine.query(
+        "SELECT adjustment, count(*) FROM usage_events WHERE kind = ? GROUP BY 1", int(Kind.MODEL)
+    )
     assert rows == [(0, 1), (1, 1)]
 
 
@@ -202,7 +203,9 @@ def test_a_price_that_arrives_later_rates_what_was_unpriced(engine: Engine) -> N
 
     from .engine import RATES, cost_of
 
-    engine.intake.contracts.use(engine.tenant_no, engine.catalog, lambda _p, _m, pools, _t: cost_of(pools, RATES))
+    engine.intake.contracts.use(
+        engine.tenant_no, engine.catalog, lambda _p, _m, pools, _t: cost_of(pools, RATES)
+    )
     engine.store.begin()
     for event_no in engine.store.unpriced(engine.tenant_no):
         assert engine.intake.reprice(engine.tenant_no, event_no, engine.now_ns)

@@ -97,9 +97,7 @@ def _check(collector: Running, senders: Senders) -> None:
         balance[outcome] for outcome in ("recorded", "duplicates", "conflicts", "rejected")
     )
     assert (balance["conflicts"], balance["rejected"]) == (0, 0)
-    totals = [
-        collector.data(f"/v1/sessions/thread-{n}")["totals"] for n in range(SENDERS)
-    ]
+    totals = [collector.data(f"/v1/sessions/thread-{n}")["totals"] for n in range(SENDERS)]
     assert sum(t["modelCalls"] for t in totals) == senders.calls
     assert sum(t["tokens"]["total"] for t in totals) == 1_100 * senders.calls
     assert sum(t["toolCalls"] for t in totals) == senders.tools

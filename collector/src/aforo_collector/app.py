@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from secrets import token_urlsafe
-from threading import Thread
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from aforo_collector.api import otlp
 from aforo_collector.api.credentials import Credentials, Tenant, digest_of
 from aforo_collector.api.desk import Desk
+from aforo_collector.api.openapi import describe
 from aforo_collector.api.problems import answer_with_problems
 from aforo_collector.api.request_ids import RequestIds
 from aforo_collector.api.routes import ROUTERS
@@ -44,8 +44,19 @@ TENANT = "default"
 Say = Callable[[str], None]
 
 
+class Collector(NamedTuple):
+    """A collector that is open: its ASGI application, and what it does once it answers.
+
+    `warm_up` loads the public prices, which takes longer than a start may, and books the costs that they know
+    by now; until then the first cost that is asked for loads them.
+    """
+
+    app: FastAPI
+    warm_up: Callable[[], None]
+
+
 @contextmanager
-def opened(settings: Settings, say: Say) -> Iterator[FastAPI]:
+def opened(settings: Settings, say: Say) -> Iterator[Collector]:
     """A collector on its data folder, from open to cleanly closed; `say` tells the operator.
 
     Raises `StoreError` when the folder cannot be used.
@@ -61,9 +72,6 @@ def opened(settings: Settings, say: Say) -> Iterator[FastAPI]:
             _load_catalogs(database, catalogs, credentials, settings)
             writer.start()
             try:
-                Thread(
-                    target=_warm_up, args=(catalogs, credentials), name="aforo-prices", daemon=True
-                ).start()
                 desk = Desk(
                     settings,
                     credentials,
@@ -74,7 +82,7 @@ def opened(settings: Settings, say: Say) -> Iterator[FastAPI]:
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
                 )
-                yield _application(desk)
+                yield Collector(_application(desk), partial(_warm_up, catalogs, credentials))
             finally:
                 writer.stop()
         finally:
@@ -112,7 +120,6 @@ def _load_catalogs(
 
 
 def _warm_up(catalogs: Catalogs, credentials: Credentials) -> None:
-    """Load the public prices, which takes longer than a start may, and book costs that they know now."""
     try:
         for tenant in credentials.tenants:
             catalogs.book(tenant.tenant_no).preload()
@@ -138,6 +145,7 @@ def _application(desk: Desk) -> FastAPI:
     app.state.desk = desk
     for router in ROUTERS:
         app.include_router(router)
+    describe(app)
     answer_with_problems(app)
     app.add_middleware(RequestIds)
     return app

@@ -28,8 +28,8 @@ class Answer(Response):
 
     media_type = "application/json"
 
-    def __init__(self, data: Any, **meta: Any) -> None:
-        super().__init__(msgspec.json.encode({"success": True, "data": data, "meta": meta}))
+    def __init__(self, data: Any, status_code: int = 200, **meta: Any) -> None:
+        super().__init__(msgspec.json.encode({"success": True, "data": data, "meta": meta}), status_code)
 
 
 def page(found: dict[str, Any]) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import TimeoutError as FutureTimeout
+import asyncio
 
 from fastapi import APIRouter, Response
 
@@ -22,11 +22,12 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def ready(desk: AtDesk) -> dict[str, str]:
+async def ready(desk: AtDesk) -> dict[str, str]:
     """The whole way to the disk works: an empty transaction went through the queue of the writer."""
     try:
-        desk.writer.command(lambda _: None).result(READY_TIMEOUT_S)
-    except (QueueFull, FutureTimeout):
+        passed = asyncio.wrap_future(desk.writer.command(lambda _: None))
+        await asyncio.wait_for(passed, READY_TIMEOUT_S)
+    except (QueueFull, TimeoutError):
         detail = "the writer is behind; nothing is lost that was answered, ask again shortly"
         raise Problem(503, "NOT_READY", detail, retry_after="2") from None
     return {"status": "ok"}

@@ -3,6 +3,7 @@
     200   everything that could be billed is on disk; `partialSuccess` names what could not
     400   the body is not what its content type says        401   unknown key
     413   the body is too large                             415   another content type
+    422   the collector fails on what is in it; a sender that splits the batch finds the span
     503   too much waits to be written; nothing was recorded, send it again
 
 Answers have the content type of the request, errors too (google.rpc.Status), as the OTLP specification says.
@@ -11,6 +12,7 @@ Answers have the content type of the request, errors too (google.rpc.Status), as
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 
 import msgspec
@@ -35,10 +37,12 @@ from .credentials import Tenant
 from .desk import Desk
 from .problems import Problem
 
+logger = logging.getLogger(__name__)
+
 SPAN_SIZE_BYTES = 600
 """A typical span on the wire; only for guessing how many a body holds, so that transactions stay small."""
 
-_RPC_CODES = {400: 3, 401: 16, 413: 8, 415: 3, 503: 14}
+_RPC_CODES = {400: 3, 401: 16, 413: 8, 415: 3, 422: 13, 503: 14}
 _unpacking = CapacityLimiter(2)
 
 
@@ -80,8 +84,15 @@ async def _deliver(desk: Desk, tenant: Tenant, content_type: str, body: bytes) -
         raise busy(str(error)) from None
     try:
         receipt = await asyncio.wrap_future(future)
-    except sqlite3.Error as error:  # a full disk, a lock: nothing the sender could mend but by waiting
+    except MalformedBody:
+        raise
+    except (sqlite3.Error, OSError, MemoryError) as error:  # a full disk, a lock: only waiting helps
         raise busy(f"the store cannot be written to ({error})") from None
+    except Exception as error:
+        # Not a 5xx: a request that fails for what is in it would come back for ever and hold up the others.
+        logger.exception("a request could not be processed")
+        detail = "the collector fails on this request, its log says why; nothing of it was recorded"
+        raise Problem(422, "UNPROCESSABLE", detail) from error
     return Response(answer(receipt.rejections, content_type), media_type=content_type)
 
 

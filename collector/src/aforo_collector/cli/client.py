@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import click
 import httpx2
@@ -15,6 +16,7 @@ ENDPOINT_DEFAULT = "http://localhost:4318"
 TIMEOUT_S = 30
 PAGE_LENGTH_MAX = 1000
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EXITS = {404: NOT_FOUND, 409: CONFLICT, 422: USAGE, 503: UNAVAILABLE, 502: UNAVAILABLE, 504: UNAVAILABLE}
 
 
@@ -23,11 +25,21 @@ class Client:
 
     def __init__(self, endpoint: str, api_key: str | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
-        headers = {"X-API-Key": api_key} if api_key else {}
-        try:
-            self._http = httpx2.Client(base_url=self.endpoint, headers=headers, timeout=TIMEOUT_S)
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise Failure(USAGE, f"{endpoint!r} is no endpoint: {error}") from None
+        host = urlsplit(self.endpoint).hostname
+        if host is None or not self.endpoint.startswith(("http://", "https://")):
+            raise Failure(USAGE, f"{endpoint!r} is no endpoint; it looks like {ENDPOINT_DEFAULT}")
+        self._http = httpx2.Client(
+            base_url=self.endpoint,
+            headers={"X-API-Key": api_key} if api_key else {},
+            timeout=TIMEOUT_S,
+            trust_env=host not in _LOOPBACK,  # no proxy stands between a machine and itself
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def get(self, path: str, **parameters: Any) -> Any:
         """`data` of a reading endpoint; parameters that are None are left out."""
@@ -90,6 +102,7 @@ def asking(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--api-key", envvar="AFORO_API_KEY", help="API key of the tenant. [AFORO_API_KEY]")
     @functools.wraps(command)
     def with_client(endpoint: str, api_key: str | None, **rest: Any) -> Any:
-        return command(Client(endpoint, api_key), **rest)
+        with Client(endpoint, api_key) as client:
+            return command(client, **rest)
 
     return with_client

@@ -34,9 +34,12 @@ def main(argv: list[str]) -> int:
 @click.option("--serve", is_flag=True, help="Keep the collector up until Ctrl-C.")
 def demo(as_json: bool, serve: bool) -> None:
     """Start a collector, run the agent through it, read back what became of it."""
-    with tempfile.TemporaryDirectory(prefix="aforo-demo-") as folder, collector(Path(folder, "data")) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="aforo-demo-") as folder,
+        collector(Path(folder, "data")) as url,
+        Client(url, API_KEY) as client,
+    ):
         _say(f"collector at {url}, a fresh one, data in {folder}")
-        client = Client(url, API_KEY)
         catalog = resources.files(__package__).joinpath("demo_catalog.toml").read_bytes()
         client.put("/v1/catalog", catalog, "application/toml")
         shown = _read(client, _run_agent(url, str(Path(folder, "spool"))))

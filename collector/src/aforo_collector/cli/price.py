@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from .client import Client, asking
-from .exits import FAILED, OK, run
+from .exits import FAILED, NOT_FOUND, OK, Failure, run
 from .printing import formatted, print_list, print_one
 
 _COLUMNS = ("model", "reason", "calls")
@@ -30,11 +30,12 @@ def price() -> None:
 @click.option("--at", help="Moment of the price, RFC 3339; now by default.")
 @formatted
 @asking
-def show(client: Client, model: str, provider: str, at: str | None, shape: str) -> int:
-    """What MODEL costs in US dollars per million tokens; fails when nobody knows."""
+def show(client: Client, model: str, provider: str, at: str | None, shape: str) -> None:
+    """What MODEL costs in US dollars per million tokens."""
     found = client.get(f"/v1/prices/{quote(model, safe='')}", provider=provider or None, at=at)
     print_one(found, shape)
-    return FAILED if "unpriced" in found else OK
+    if "unpriced" in found:
+        raise Failure(NOT_FOUND, f"no price of {model!r} is known: {found['unpriced']} ({found['detail']})")
 
 
 @price.command()

@@ -33,7 +33,7 @@ def print_list(items: Iterable[Mapping[str, Any]], shape: str, columns: Sequence
         _print_csv([flat(item) for item in items])
     else:
         rows = [flat(item) for item in items]
-        print_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
+        print_table(columns, [[visible(_cell(row.get(column))) for column in columns] for row in rows])
 
 
 def print_one(item: Mapping[str, Any], shape: str, table: Callable[[], None] | None = None) -> None:
@@ -47,7 +47,7 @@ def print_one(item: Mapping[str, Any], shape: str, table: Callable[[], None] | N
     elif table is not None:
         table()
     else:
-        print_table(("field", "value"), [[name, _cell(value)] for name, value in flat(item).items()])
+        print_table(("field", "value"), [[name, visible(_cell(value))] for name, value in flat(item).items()])
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -59,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(*columns, header_style="bold", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
-        Console().print(table, markup=False)
+        Console(markup=False, highlight=False, emoji=False).print(table)
         return
     lines = [list(columns), *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
@@ -76,6 +76,11 @@ def flat(item: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
+
+
+def visible(text: str) -> str:
+    """Text of unknown origin for people's eyes: what would move the cursor or break the line is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _cell(value: Any) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from aforo_collector.settings import SettingError, Settings, settings_of
 
-from .exits import FAILED, UNAVAILABLE, USAGE, Failure, run
+from .exits import CONFLICT, FAILED, UNAVAILABLE, USAGE, Failure, run
+
+if TYPE_CHECKING:
+    from aforo_collector.app import Collector
 
 CONNECTIONS_WAITING_MAX = 1024
 READS_AT_ONCE = 4
@@ -43,9 +48,8 @@ def _told(name: str) -> str:
 @click.option("--body-bytes-max", metavar="BYTES", help=_told("body_bytes_max"))
 def serve(**flags: Any) -> int:
     """Run until SIGTERM or Ctrl-C; what was answered is on disk either way."""
-    import os
-
     from aforo_collector.app import opened
+    from aforo_collector.store.folder_lock import FolderInUse
     from aforo_collector.store.sqlite import StoreError
 
     try:
@@ -54,10 +58,10 @@ def serve(**flags: Any) -> int:
         raise Failure(USAGE, f"{error}. Nothing was started.") from None
     signal.signal(signal.SIGTERM, _leave)
     try:
-        with _listening(settings) as listener, opened(settings, _say) as app:
-            _serve(app, listener, settings)
+        with _listening(settings) as listener, opened(settings, _say) as collector:
+            _serve(collector, listener, settings)
     except StoreError as error:
-        raise Failure(FAILED, str(error)) from None
+        raise Failure(CONFLICT if isinstance(error, FolderInUse) else FAILED, str(error)) from None
     except KeyboardInterrupt:
         _say("stopped")
     return 0
@@ -86,24 +90,23 @@ def _listening(settings: Settings) -> socket.socket:
         ) from None
 
 
-def _serve(app: Any, listener: socket.socket, settings: Settings) -> None:
+def _serve(collector: Collector, listener: socket.socket, settings: Settings) -> None:
     import uvicorn
     from anyio import to_thread
 
     class Server(uvicorn.Server):
-        """Tells when it is ready, and keeps the garbage collector away from what lives as long as it."""
+        """Tells when it is ready, and only then does what can wait."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """Start to answer."""
             await super().startup(sockets)
             to_thread.current_default_thread_limiter().total_tokens = READS_AT_ONCE
-            gc.collect()
-            gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS_MAX, 20, 50)
             _greet(settings, listener)
+            Thread(target=_settle_in, args=(collector,), name="aforo-warm-up", daemon=True).start()
 
     config = uvicorn.Config(
-        app,
+        collector.app,
         lifespan="off",
         ws="none",
         access_log=False,
@@ -112,6 +115,13 @@ def _serve(app: Any, listener: socket.socket, settings: Settings) -> None:
         timeout_graceful_shutdown=10,
     )
     Server(config).run(sockets=[listener])
+
+
+def _settle_in(collector: Collector) -> None:
+    """Load what can wait, then keep the garbage collector away from all that lives as long as the process."""
+    collector.warm_up()
+    gc.collect()
+    gc.freeze()
 
 
 def _greet(settings: Settings, listener: socket.socket) -> None:

@@ -44,5 +44,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    # JSON escapes what TOML's basic strings need escaped, but for DEL.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # JSON escapes all that TOML's basic strings need escaped, but for DEL, which no catalog has.
+    return json.dumps(text, ensure_ascii=False)

@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from .printing import visible
+
 _STYLES = {"chat": "cyan", "execute_tool": "yellow", "invoke_agent": "bold", "invoke_workflow": "bold"}
 WIDTH_PLAIN = 200
 
 
 def print_tree(trace: dict[str, Any]) -> None:
     """The spans of a session; `trace` is the `data` of its reading endpoint."""
-    root = Tree(Text(f"session {trace['sessionId']}", style="bold"))
+    root = Tree(Text(f"session {visible(trace['sessionId'])}", style="bold"))
     todo = [(root, node) for node in reversed(trace["roots"])]
     while todo:
         branch, node = todo.pop()
@@ -35,7 +37,7 @@ def flat_nodes(trace: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _line(node: dict[str, Any]) -> Text:
-    line = Text(node["name"], style=_STYLES.get(node["operation"] or "", ""))
+    line = Text(visible(node["name"]), style=_STYLES.get(node["operation"] or "", ""))
     line.append(f"  {node['durationMs']} ms", style="dim")
     tokens = node["tokens"]
     if tokens:

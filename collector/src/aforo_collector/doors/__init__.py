@@ -1,0 +1,1 @@
+"""What comes in: bytes of the wire to values of the domain, and answers back."""

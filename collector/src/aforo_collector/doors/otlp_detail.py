@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 from google.protobuf.message import DecodeError
 
+from aforo_collector.dialects.values import Plain, Value, plain
+
 from .otlp import JSON
 from .otlp_detail_schema import ArrayValue, Event, KeyValueList, Request
 
@@ -52,6 +54,13 @@ class Detail(NamedTuple):
     def failed(self) -> bool:
         """Whether the status is error."""
         return self.status_code == 2
+
+    def values(self) -> dict[str, Value]:
+        """The attributes as dialects read them: lists and maps are there, but have no scalar."""
+        return {
+            name: plain(value) if isinstance(value, str | bool | int | float) else Plain()
+            for name, value in self.attributes.items()
+        }
 
 
 def details(body: bytes, content_type: str, positions: Collection[int]) -> dict[int, Detail]:

@@ -10,23 +10,13 @@ from decimal import Decimal
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.metrics import metric_name, tool_metric_of
+from aforo_collector.domain.measures import metric_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
 from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions
 
 _ONE = Decimal(1)
 _REMEMBERED_MAX = 4_096
-
-
-def metric_of(product_type: str, unit: str) -> str:
-    """The metric name of a unit under a product type."""
-    return tool_metric_of(product_type) if unit == "tool_calls" else metric_name(product_type, unit)
-
-
-def units_in(mask: int) -> list[str]:
-    """The units of a bit mask, in order."""
-    return [unit for bit, unit in enumerate(UNITS) if mask >> bit & 1]
 
 
 class Terms:

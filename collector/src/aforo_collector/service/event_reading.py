@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 
+from aforo_collector.domain.measures import metric_of
 from aforo_collector.domain.metrics import PRODUCT_TYPES
 from aforo_collector.domain.usage import UNITS, Entry, Kind
-from aforo_collector.pipeline.terms import metric_of
 from aforo_collector.store.event_reads import CHUNK_EVENTS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import Wire, correction_views, event_views, page

@@ -11,11 +11,11 @@ from decimal import Decimal
 from aforo_collector.domain.catalog import Catalog, RatePlan
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.invoice import Invoice, InvoiceLine, build, to_wire
+from aforo_collector.domain.measures import measures_of, usage_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.pricing.terms import Usage
 from aforo_collector.domain.rating import bills
-from aforo_collector.domain.usage import Entry, Kind
-from aforo_collector.pipeline.measures import measures_of, usage_of
+from aforo_collector.domain.usage import Entry
 from aforo_collector.store.event_rows import HOUR_NS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import EPOCH, Wire, event_views, page
@@ -95,36 +95,31 @@ class Billing:
         if not 0 <= number < len(lines):
             return None
         line = lines[number]
-        before_no, index_after, left = (None, -1, None) if cursor is None else parts_of(cursor, 3)[0]
+        before_no, left = (None, None) if cursor is None else parts_of(cursor, 2)[0]
         items: list[Wire] = []
-        last = (0, 0, 0)
+        last = (0, 0)
         tenant_id = self._snapshot.tenant_id()
         for remaining, entry in self._events(*self._period.hours, before_no, left):
             if not self._period.start_ns <= entry.occurred_ns < self._period.end_ns:
                 continue
-            counted = self._counted(entry, line)
-            if not counted:
+            index = self._counted(entry, line)
+            if index is None:
                 continue
-            for index, view in enumerate(event_views(entry, tenant_id)):
-                if index not in counted or (entry.event_no + 1 == before_no and index <= index_after):
-                    continue
-                if len(items) == limit:
-                    return page(items, cursor_of(*last))
-                items.append(view)
-                last = (entry.event_no + 1, index, remaining)
+            if len(items) == limit:
+                return page(items, cursor_of(*last))
+            items.append(event_views(entry, tenant_id)[index])
+            last = (entry.event_no, remaining - 1)
         return page(items, None)
 
-    def _counted(self, entry: Entry, line: InvoiceLine) -> list[int]:
-        """Which of an entry's usage events the line counts."""
+    def _counted(self, entry: Entry, line: InvoiceLine) -> int | None:
+        """Which of an entry's usage events the line counts: one, because a line has one metric."""
         plan = self._plan(entry.payer)
         if plan is None or plan.code != line.plan:
-            return []
-        measures = measures_of(entry.occurrence, entry.units, entry.payer, plan)
-        return [
-            index
-            for index, measure in enumerate(measures)
-            if bills(line.charge, measure.metric, measure.dimensions)
-        ]
+            return None
+        for index, measure in enumerate(measures_of(entry.occurrence, entry.units, entry.payer, plan)):
+            if bills(line.charge, measure.metric, measure.dimensions):
+                return index
+        return None
 
     def _bill(self) -> tuple[Invoice, Counter[str]]:
         usage = _UsageByPlan(plan for _, plan in self._catalog.plans_of(self._customer_id))

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from decimal import Decimal
-from typing import Any
 
 import zstandard
 
 from aforo_collector.dialects.otel_genai import translate
-from aforo_collector.dialects.values import Plain, Value, plain
 from aforo_collector.domain.identity import NOBODY
-from aforo_collector.domain.money import CONTEXT
-from aforo_collector.domain.money import plain as decimal_text
 from aforo_collector.domain.session import Session
 from aforo_collector.domain.span import Role
 from aforo_collector.domain.trace import CUT, Standing, standing
-from aforo_collector.domain.usage import Entry, Kind
+from aforo_collector.domain.usage import Entry
 from aforo_collector.doors.otlp_detail import Detail, details
 from aforo_collector.store.span_reads import StoredSpan
 from aforo_collector.store.sqlite_reads import Snapshot
-from aforo_collector.views import Placed, Wire, event_views, instant, span_view, trace_view
+from aforo_collector.views import Placed, Wire, instant, span_view, trace_view
 
 SPANS_SHOWN_MAX = 20_000
 """A tree beyond this many spans shows those that arrived first and says how many it leaves out."""
@@ -42,58 +36,33 @@ def trace_of(snapshot: Snapshot, session: Session) -> Wire:
         body = zstandard.ZstdDecompressor().decompress(packed)
         found = details(body, content_type, {stored.node.position for stored in members})
         for stored in members:
-            entries = billed.get((stored.trace_id, stored.node.span_id), ())
-            nodes.append(_placed(stored, found[stored.node.position], entries, tenant_id))
+            entry = billed.get((stored.trace_id, stored.node.span_id))
+            nodes.append(_placed(stored, found[stored.node.position], entry, tenant_id))
     return trace_view(session.session_id, nodes, left_out=count - len(spans))
 
 
-def _billed(snapshot: Snapshot, session: Session) -> dict[tuple[bytes, int], list[Entry]]:
-    """What each span of the session is billed for."""
+def _billed(snapshot: Snapshot, session: Session) -> dict[tuple[bytes, int], Entry]:
+    """What each span of the session is billed for, by (trace id, span id)."""
     events = snapshot.events
     numbers = [number for _, number in events.of_session(session.session_no, 0, net=True)]
-    billed: dict[tuple[bytes, int], list[Entry]] = defaultdict(list)
-    for entry in events.entries(numbers):
-        billed[entry.trace_id, entry.span_id].append(entry)
-    return billed
+    return {(entry.trace_id, entry.span_id): entry for entry in events.entries(numbers)}
 
 
-def _placed(stored: StoredSpan, detail: Detail, entries: Iterable[Entry], tenant_id: str) -> Placed:
+def _placed(stored: StoredSpan, detail: Detail, entry: Entry | None, tenant_id: str) -> Placed:
     trace_no, trace_id, node = stored
     start_ns = min(detail.start_ns, detail.end_ns) or detail.end_ns  # as the door reads it
     frame = (
         trace_id, node.span_id, node.parent_id, detail.name, start_ns, detail.end_ns, detail.failed,
     )  # fmt: skip
-    span = translate(_values(detail.attributes), NOBODY, frame)
+    span = translate(detail.values(), NOBODY, frame)
     what = standing(node)
     said = "unassigned" if what is Standing.RECORD and not node.event_no else what.value
-    view = span_view(span, detail.status_code, detail.attributes, said)
+    view = span_view(span, detail.status_code, detail.attributes, said, entry, tenant_id)
     view["statusMessage"] = detail.status_message or None
     view["resourceAttributes"] = detail.resource
     view["spanEvents"] = [
         {"name": name, "occurredAt": instant(time_ns), "attributes": attributes}
         for name, time_ns, attributes in detail.events
     ]
-    _bill(view, entries, tenant_id)
     parent = (trace_no, node.parent_id) if node.parent_id and not node.flags & CUT else None
     return Placed((trace_no, node.span_id), parent, start_ns, view)
-
-
-def _bill(view: Wire, entries: Iterable[Entry], tenant_id: str) -> None:
-    """Write into a node what the span is billed for."""
-    for entry in entries:
-        occurrence = entry.occurrence
-        view["usageEvents"] += [event["eventId"] for event in event_views(entry, tenant_id)]
-        if occurrence.cost is not None:
-            cost = CONTEXT.add(Decimal(view["providerCost"] or 0), occurrence.cost)
-            view["providerCost"] = decimal_text(cost)
-        view["unpriced"] = occurrence.reason or None
-        view["quality"] = occurrence.quality or view["quality"]
-    view["usageEvents"].sort()
-
-
-def _values(attributes: dict[str, Any]) -> dict[str, Value]:
-    """Attributes as the dialects read them: lists and maps are there, but have no scalar."""
-    return {
-        name: plain(value) if isinstance(value, str | bool | int | float) else Plain()
-        for name, value in attributes.items()
-    }

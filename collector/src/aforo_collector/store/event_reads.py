@@ -152,18 +152,20 @@ class EventReads:
         numbers = self._numbers(
             f"SELECT sp.event_no FROM {spans} WHERE {session} AND sp.strand_no = st.strand_no", (session_no,)
         )
-        numbers |= {final_event_no}
-        numbers |= self._corrections(f"{spans} WHERE {session}", "es.session_no = ?", session_no)
+        numbers.add(final_event_no)
+        if not net:
+            numbers |= self._corrections(f"{spans} WHERE {session}", "es.session_no = ?", session_no)
         return self._dated(numbers, net)
 
     def of_trace(self, trace_no: int, net: bool) -> list[tuple[int, int]]:
         """(occurred_ns, event number) of a trace's events."""
         numbers = self._numbers("SELECT event_no FROM spans WHERE trace_no = ?", (trace_no,))
-        numbers |= self._corrections("spans sp WHERE sp.trace_no = ?", "es.trace_no = ?", trace_no)
+        if not net:
+            numbers |= self._corrections("spans sp WHERE sp.trace_no = ?", "es.trace_no = ?", trace_no)
         return self._dated(numbers, net)
 
     def _corrections(self, spans: str, of_strand: str, number: int) -> set[int]:
-        """Numbers of what was booked about spans later: costs, voids, and the events that these took back."""
+        """Numbers of the voids about these spans, and of the events that they took back."""
         rows = self._db.execute(
             f"SELECT e.event_no, e.corrects FROM (SELECT DISTINCT span_id FROM {spans}) sp"
             " CROSS JOIN usage_events e ON e.span_id = sp.span_id AND e.kind >= 5"

@@ -17,9 +17,7 @@ def balance_view(doors: Mapping[str, tuple[int, ...]]) -> Wire:
     total = [sum(counts) for counts in zip(*doors.values(), strict=True)] or [0] * len(OUTCOMES)
     return {
         **dict(zip(OUTCOMES, total, strict=True)),
-        "doors": {
-            door: dict(zip(OUTCOMES, counts, strict=True)) for door, counts in sorted(doors.items())
-        },
+        "doors": {door: dict(zip(OUTCOMES, counts, strict=True)) for door, counts in sorted(doors.items())},
     }
 
 

@@ -6,14 +6,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.cost import pools_of
+from aforo_collector.domain.money import plain
 from aforo_collector.domain.session import NS_PER_MS
 from aforo_collector.domain.span import Role, Span, span_id_text
+from aforo_collector.domain.usage import Entry, Occurrence
 
+from .usage import event_views
 from .wire import Wire, instant, pools_view
 
 LEVELS_MAX = 100
 
 _STATUS = ("UNSET", "OK", "ERROR")
+_NOTHING = Occurrence(0)
 _OPERATION = ("gen_ai.operation.name", "aforo.operation.name", "mcp.method.name")
 
 
@@ -28,8 +32,16 @@ class Placed(NamedTuple):
     view: Wire
 
 
-def span_view(span: Span, status_code: int, attributes: dict[str, Any], standing: str) -> Wire:
-    """A span as a node without children, and without what was billed of it."""
+def span_view(
+    span: Span,
+    status_code: int,
+    attributes: dict[str, Any],
+    standing: str,
+    entry: Entry | None,
+    tenant_id: str,
+) -> Wire:
+    """A span as a node without children; `entry` is what it is billed for."""
+    billed = entry.occurrence if entry is not None else _NOTHING
     priced = span.role == Role.MODEL or (span.role == Role.AGENT and span.tokens is not None)
     return {
         "traceId": span.trace_id.hex(),
@@ -44,12 +56,12 @@ def span_view(span: Span, status_code: int, attributes: dict[str, Any], standing
         "model": (span.label or None) if priced else None,
         "toolName": (span.label or None) if span.role == Role.TOOL else None,
         "provider": span.provider or None,
-        "quality": span.quality or None,
+        "quality": billed.quality or span.quality or None,
         "tokens": pools_view(pools_of(*span.tokens)[0]) if span.tokens is not None else None,
-        "providerCost": None,
-        "unpriced": None,
+        "providerCost": plain(billed.cost) if billed.cost is not None else None,
+        "unpriced": billed.reason or None,
         "standing": standing,
-        "usageEvents": [],
+        "usageEvents": sorted(event["eventId"] for event in event_views(entry, tenant_id)) if entry else [],
         "attributes": attributes,
     }
 

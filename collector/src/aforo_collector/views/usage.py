@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from aforo_collector.domain.ids import final_event_id, span_event_id
+from aforo_collector.domain.measures import Measure, measures_of
 from aforo_collector.domain.money import plain
 from aforo_collector.domain.session import NS_PER_MS
 from aforo_collector.domain.span import span_id_text
 from aforo_collector.domain.usage import Entry, Kind
-from aforo_collector.pipeline.measures import Measure, measures_of
 
 from .wire import Wire, instant
 

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from aforo_collector.domain.catalog import RatePlan
 from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.metrics import metric_name, tool_metric_of
 from aforo_collector.domain.pricing.terms import Usage
-from aforo_collector.domain.usage import Kind, Occurrence, RollUp, dimensions, measure
-
-from .terms import metric_of, units_in
+from aforo_collector.domain.usage import UNITS, Kind, Occurrence, RollUp, dimensions, measure
 
 
 class Measure(NamedTuple):
@@ -19,6 +18,16 @@ class Measure(NamedTuple):
     metric: str
     quantity: Decimal
     dimensions: dict[str, str]
+
+
+def metric_of(product_type: str, unit: str) -> str:
+    """The metric name of a unit under a product type."""
+    return tool_metric_of(product_type) if unit == "tool_calls" else metric_name(product_type, unit)
+
+
+def units_in(mask: int) -> list[str]:
+    """The units of a bit mask, in order."""
+    return [unit for bit, unit in enumerate(UNITS) if mask >> bit & 1]
 
 
 def measures_of(

@@ -1,0 +1,93 @@
+"""`/openapi.json`: what the framework knows of the routes, and what it cannot know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from .problems import PROBLEM
+
+_PROBLEM_SCHEMA = {
+    "title": "Problem",
+    "description": "RFC 9457. `code` is stable, `errors` names the parameters that are wrong.",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "instance", "requestId"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "requestId": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"parameter": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+_ENVELOPE_SCHEMA = {
+    "title": "Answer",
+    "type": "object",
+    "required": ["success", "data", "meta"],
+    "properties": {"success": {"const": True}, "data": {}, "meta": {"type": "object"}},
+}
+_OTLP = {"application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+         "application/json": {"schema": {"type": "object"}}}  # fmt: skip
+_TRACES = {
+    "tags": ["otlp"],
+    "operationId": "traces_v1_traces_post",
+    "summary": "Take in spans: an OTLP ExportTraceServiceRequest",
+    "description": "Answered after the commit, in the content type of the request, errors too.",
+    "requestBody": {"required": True, "content": _OTLP},
+    "responses": {
+        "200": {"description": "Recorded; `partialSuccess` names what could not be.", "content": _OTLP},
+        "4XX": {"description": "Nothing was recorded; google.rpc.Status.", "content": _OTLP},
+        "503": {"description": "Nothing was recorded; send it again after `Retry-After`.", "content": _OTLP},
+    },
+}
+_SECURITY = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+}
+_OPEN = ("/livez", "/readyz", "/metrics")
+
+
+def describe(app: FastAPI) -> None:
+    """Make an application describe itself; the document is built when it is first asked for."""
+    of_framework = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(of_framework())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    paths = document["paths"]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            if path not in _OPEN:
+                operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
+                operation["responses"] = _responses(operation["responses"])
+    paths["/v1/traces"] = {"post": _TRACES | {"security": [{"ApiKey": []}, {"Bearer": []}]}}
+    document["components"] = {
+        "securitySchemes": _SECURITY,
+        "schemas": {"Problem": _PROBLEM_SCHEMA, "Answer": _ENVELOPE_SCHEMA},
+    }
+    return document
+
+
+def _responses(known: dict[str, Any]) -> dict[str, Any]:
+    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
+    problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "200": {"description": known["200"]["description"], "content": answer},
+        "default": {"description": "What went wrong.", "content": problem},
+    }
