@@ -45,13 +45,8 @@ _INPUT_DETAILS: Final = {
 _OUTPUT_DETAILS: Final = {"reasoning": c.REASONING_TOKENS, "audio": c.AUDIO_OUTPUT_TOKENS}
 
 # The same of a provider's own usage object, where LangChain has no standard one: OpenAI's names, or plain
-# totals.
-_RAW_TOTALS: Final = {
-    "prompt_tokens": c.INPUT_TOKENS,
-    "completion_tokens": c.OUTPUT_TOKENS,
-    "input_tokens": c.INPUT_TOKENS,
-    "output_tokens": c.OUTPUT_TOKENS,
-}
+# totals, which win.
+_RAW_TOTALS: Final = {"prompt_tokens": c.INPUT_TOKENS, "completion_tokens": c.OUTPUT_TOKENS}
 _RAW_INPUT_DETAILS: Final = {"cached_tokens": c.CACHE_READ_TOKENS, "audio_tokens": c.AUDIO_INPUT_TOKENS}
 _RAW_OUTPUT_DETAILS: Final = {"reasoning_tokens": c.REASONING_TOKENS, "audio_tokens": c.AUDIO_OUTPUT_TOKENS}
 
@@ -127,11 +122,16 @@ def broken_answer_of(result: object, error: BaseException) -> Answer:
 
 def _tokens(usage: dict[str, Any]) -> dict[str, int]:
     """Read LangChain's `UsageMetadata`."""
-    tokens = _counted(
-        (usage, _TOTALS),
-        (usage.get("input_token_details"), _INPUT_DETAILS),
-        (usage.get("output_token_details"), _OUTPUT_DETAILS),
-    )
+    into, out = usage.get("input_tokens"), usage.get("output_tokens")
+    tokens: dict[str, int] = {}
+    if type(into) is int and type(out) is int and 0 <= into <= COUNT_MAX and 0 <= out <= COUNT_MAX:
+        tokens = {c.INPUT_TOKENS: into, c.OUTPUT_TOKENS: out}  # as good as always
+    else:
+        _count(tokens, usage, _TOTALS)
+    if details := usage.get("input_token_details"):
+        _count(tokens, details, _INPUT_DETAILS)
+    if details := usage.get("output_token_details"):
+        _count(tokens, details, _OUTPUT_DETAILS)
     if c.USAGE_CACHE_WRITE_5M in tokens or c.USAGE_CACHE_WRITE_1H in tokens:
         # langchain-anthropic reports cache_creation 0 beside the two lifetimes
         lifetimes = tokens.get(c.USAGE_CACHE_WRITE_5M, 0) + tokens.get(c.USAGE_CACHE_WRITE_1H, 0)
@@ -141,26 +141,23 @@ def _tokens(usage: dict[str, Any]) -> dict[str, int]:
 
 def _raw_tokens(usage: dict[str, Any]) -> dict[str, int]:
     """Read a provider's own usage object."""
-    return _counted(
-        (usage, _RAW_TOTALS),
-        (usage.get("prompt_tokens_details"), _RAW_INPUT_DETAILS),
-        (usage.get("completion_tokens_details"), _RAW_OUTPUT_DETAILS),
-    )
-
-
-def _counted(*parts: tuple[object, Mapping[str, str]]) -> dict[str, int]:
-    """Collect what is a count, from 0 to 2**63 - 1, under the attribute that its key stands for."""
     tokens: dict[str, int] = {}
-    for counts, names in parts:
-        if isinstance(counts, dict):
-            for key, name in names.items():
-                if key in counts:
-                    value = counts[key]
-                    if type(value) is float and value.is_integer():
-                        value = int(value)
-                    if type(value) is int and 0 <= value <= COUNT_MAX:
-                        tokens[name] = value
+    _count(tokens, usage, _RAW_TOTALS)
+    _count(tokens, usage, _TOTALS)
+    _count(tokens, usage.get("prompt_tokens_details"), _RAW_INPUT_DETAILS)
+    _count(tokens, usage.get("completion_tokens_details"), _RAW_OUTPUT_DETAILS)
     return tokens
+
+
+def _count(tokens: dict[str, int], counts: object, names: Mapping[str, str]) -> None:
+    """Take what is a count, from 0 to 2**63 - 1, under the attribute that its key stands for."""
+    if isinstance(counts, dict):
+        for key, value in counts.items():
+            name = names.get(key)
+            if name is not None:
+                number = int(value) if type(value) is float and value.is_integer() else value
+                if type(number) is int and 0 <= number <= COUNT_MAX:
+                    tokens[name] = number
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """What happens at the start and at the end of a run: into the table, out of the table, into the spool.
 
-Every entry is guarded: an error of metering is counted, logged once, and never reaches the program.
-Everything happens in the thread or task that calls, and no context is attached to it.
+Every entry guards itself (a decorator would be one call more): an error of metering is counted, logged once,
+and never reaches the program. Everything happens in the thread or task that calls, and no context is attached
+to it.
 """
 
 import asyncio
 import atexit
 import os
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
+from dataclasses import replace
 from time import time_ns
-from typing import Any, Final, TypeVarTuple
+from typing import Any, Final
 from uuid import UUID
 
 from aforo_sdk import conventions as c
@@ -21,51 +22,38 @@ from aforo_langchain import mapping, spans
 from aforo_langchain.runs import RUNS, OpenRun, key_of
 from aforo_langchain.scopes import Scope, inner_scope, root_scope
 
-Ts = TypeVarTuple("Ts")
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def _guarded(record: Callable[[*Ts], None]) -> Callable[[*Ts], None]:
-    @wraps(record)
-    def guarded(*args: *Ts) -> None:
-        try:
-            record(*args)
-        except Exception as error:
-            name = record.__name__
-            plugin.count("langchain_callback_errors")
-            plugin.warn_once(f"langchain.{name}", f"{name}: a run was not metered, it goes on: {error!r}")
-
-    return guarded
-
-
-@_guarded
 def start_chain(own: Identity, run_id: UUID, serialized: object, told: Mapping[str, Any]) -> None:
     """Enter a chain, graph, node or agent that starts now, unless another handler has.
 
     `own` is the identity of the handler, `told` what else LangChain passes to the callback.
     """
-    start_ns = time_ns()
-    key = key_of(run_id)
-    if key in RUNS.open:
-        return
-    parent = RUNS.parent_of(told.get("parent_run_id"))
-    metadata = told.get("metadata") or _NOTHING
-    name = mapping.name_of(told.get("name"), serialized)
-    if parent is None:
-        agent = mapping.agent_of(metadata, name, None)
-        scope, parent_id = _root(own, metadata, agent, start_ns)
-        in_loop = False
-    else:
-        agent = mapping.agent_of(metadata, name, parent.scope.agent)
-        scope, parent_id = inner_scope(parent.scope, metadata, agent), parent.span_id
-        in_loop = parent.in_agent_loop and mapping.is_agent_loop(metadata)
-    opening = spans.chain(name, agent, parent is None)
-    in_loop = in_loop or agent is not None
-    span_id = plugin.new_span_id()
-    RUNS.add(OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, b"", in_loop, None))
+    try:
+        start_ns = time_ns()
+        key = key_of(run_id)
+        if key in RUNS.open:
+            return
+        parent = RUNS.parent_of(told.get("parent_run_id"))
+        metadata = told.get("metadata") or _NOTHING
+        name = mapping.name_of(told.get("name"), serialized)
+        if parent is None:
+            agent = mapping.agent_of(metadata, name, None)
+            scope, parent_id = _root(own, metadata, agent, start_ns)
+            in_loop = False
+        else:
+            agent = mapping.agent_of(metadata, name, parent.scope.agent)
+            scope, parent_id = inner_scope(parent.scope, metadata, agent), parent.span_id
+            in_loop = parent.in_agent_loop and mapping.is_agent_loop(metadata)
+        opening = spans.chain(name, agent, parent is None)
+        in_loop = in_loop or agent is not None
+        span_id = plugin.new_span_id()
+        RUNS.add(OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, b"", in_loop, None))
+    except Exception as error:
+        _excuse("start_chain", error)
 
 
-@_guarded
 def start_call(
     own: Identity, run_id: UUID, operation: str, serialized: object, told: Mapping[str, Any]
 ) -> None:
@@ -73,92 +61,107 @@ def start_call(
 
     `operation` is its OTel name; the rest as in `start_chain`.
     """
-    start_ns = time_ns()
-    key = key_of(run_id)
-    if key in RUNS.open:
-        return
-    parent = RUNS.parent_of(told.get("parent_run_id"))
-    metadata = told.get("metadata") or _NOTHING
-    if parent is None:
-        agent = mapping.agent_of(metadata, "", None)
-        scope, parent_id = _root(own, metadata, agent, start_ns)
-        in_loop = agent is not None
-    else:
-        scope, parent_id = parent.scope, parent.span_id
-        in_loop = parent.in_agent_loop and mapping.is_agent_loop(metadata)
-        if scope.identity.session_id is None:
-            scope = inner_scope(scope, metadata)
-    attributes, batch = b"", None
-    if operation == c.EXECUTE_TOOL:
-        opening = spans.tool_call(mapping.name_of(told.get("name"), serialized))
-        attributes = spans.step_index(next(scope.tree.steps)) + spans.call_id(told.get("tool_call_id"))
-        in_loop = False
-    elif operation == c.RETRIEVAL:
-        opening = spans.retrieval(mapping.name_of(told.get("name"), serialized))
-    else:
-        params = told.get("invocation_params")
-        model = mapping.model_of(metadata, params)
-        opening = spans.model_call(operation, mapping.provider_of(metadata), model)
-        attributes = spans.step_index(next(scope.tree.steps))
-        batch = params if told.get("batch_size", 1) > 1 else None
-    span_id = plugin.new_span_id()
-    RUNS.add(
-        OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, attributes, in_loop, batch)
-    )
+    try:
+        start_ns = time_ns()
+        key = key_of(run_id)
+        if key in RUNS.open:
+            return
+        parent = RUNS.parent_of(told.get("parent_run_id"))
+        metadata = told.get("metadata") or _NOTHING
+        if parent is None:
+            agent = mapping.agent_of(metadata, "", None)
+            scope, parent_id = _root(own, metadata, agent, start_ns)
+            in_loop = agent is not None
+        else:
+            scope, parent_id = parent.scope, parent.span_id
+            in_loop = parent.in_agent_loop and mapping.is_agent_loop(metadata)
+            if scope.identity.session_id is None:
+                scope = inner_scope(scope, metadata)
+        attributes, batch = b"", None
+        if operation == c.EXECUTE_TOOL:
+            opening = spans.tool_call(mapping.name_of(told.get("name"), serialized))
+            attributes = spans.step_index(next(scope.tree.steps)) + spans.call_id(told.get("tool_call_id"))
+            in_loop = False
+        elif operation == c.RETRIEVAL:
+            opening = spans.retrieval(mapping.name_of(told.get("name"), serialized))
+        else:
+            params = told.get("invocation_params")
+            model = mapping.model_of(metadata, params)
+            opening = spans.model_call(operation, mapping.provider_of(metadata), model)
+            attributes = spans.step_index(next(scope.tree.steps))
+            batch = params if told.get("batch_size", 1) > 1 else None
+        span_id = plugin.new_span_id()
+        RUNS.add(
+            OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, attributes, in_loop, batch)
+        )
+    except Exception as error:
+        _excuse("start_call", error)
 
 
-@_guarded
 def end(run_id: UUID) -> None:
     """Write the span of a chain or a search that has its result."""
-    run = RUNS.take(key_of(run_id))
-    if run is not None:
-        _close(run, time_ns())
+    try:
+        run = RUNS.take(key_of(run_id))
+        if run is not None:
+            _close(run, time_ns())
+    except Exception as error:
+        _excuse("end", error)
 
 
-@_guarded
 def end_model(run_id: UUID, response: object) -> None:
     """Write the span of a model call that was answered by `response`, an `LLMResult`."""
-    end_ns = time_ns()
-    key = key_of(run_id)
-    run = RUNS.take(key) or RUNS.take_late(key)
-    if run is not None:
-        answer = mapping.answer_of(response)
-        final = run.in_agent_loop and not answer.asks_for_tools
-        spans.emit(run, end_ns, spans.outcome(answer, c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL))
+    try:
+        end_ns = time_ns()
+        key = key_of(run_id)
+        run = RUNS.take(key) or RUNS.take_late(key)
+        if run is not None:
+            answer = mapping.answer_of(response)
+            final = run.in_agent_loop and not answer.asks_for_tools
+            spans.emit(
+                run, end_ns, spans.outcome(answer, c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL)
+            )
+    except Exception as error:
+        _excuse("end_model", error)
 
 
-@_guarded
 def end_tool(run_id: UUID, output: object) -> None:
     """Write the span of a tool call; its `output` may be a message that says it failed."""
-    key = key_of(run_id)
-    run = RUNS.take(key) or RUNS.take_late(key)
-    if run is not None:
-        _close(run, time_ns(), c.TOOL_ERROR if mapping.is_tool_error(output) else "")
+    try:
+        key = key_of(run_id)
+        run = RUNS.take(key) or RUNS.take_late(key)
+        if run is not None:
+            _close(run, time_ns(), c.TOOL_ERROR if mapping.is_tool_error(output) else "")
+    except Exception as error:
+        _excuse("end_tool", error)
 
 
-@_guarded
 def fail(run_id: UUID, error: BaseException) -> None:
     """Write the span of a chain, search or tool call that `error` ended."""
-    run = RUNS.take(key_of(run_id))
-    if run is not None:
-        if run.opening.is_step and mapping.is_steering(error, "GraphInterrupt"):
-            # On resume the tool is called again from its start: that call is the one to count.
-            run = run._replace(opening=spans.paused(run.opening), attributes=b"")
-        _fail(run, time_ns(), error)
+    try:
+        run = RUNS.take(key_of(run_id))
+        if run is not None:
+            if run.opening.is_step and mapping.is_steering(error, "GraphInterrupt"):
+                # On resume the tool is called again from its start: that call is the one to count.
+                run = replace(run, opening=spans.paused(run.opening), attributes=b"")
+            _fail(run, time_ns(), error)
+    except Exception as problem:
+        _excuse("fail", problem)
 
 
-@_guarded
 def fail_model(run_id: UUID, error: BaseException, response: object) -> None:
     """Write the span of a model call that `error` ended; `response` is what had come until then."""
-    end_ns = time_ns()
-    answer = mapping.broken_answer_of(response, error)
-    run = RUNS.take(key_of(run_id))
-    if run is None and answer.quality == c.PARTIAL:
-        run = RUNS.take_late(key_of(run_id))
-    if run is not None:
-        _fail(run, end_ns, error, spans.outcome(answer, c.STEP_MODEL_CALL))
-        if not _in_event_loop():
-            _close_batch(run, end_ns)
+    try:
+        end_ns = time_ns()
+        answer = mapping.broken_answer_of(response, error)
+        run = RUNS.take(key_of(run_id))
+        if run is None and answer.quality == c.PARTIAL:
+            run = RUNS.take_late(key_of(run_id))
+        if run is not None:
+            _fail(run, end_ns, error, spans.outcome(answer, c.STEP_MODEL_CALL))
+            if not _in_event_loop():
+                _close_batch(run, end_ns)
+    except Exception as problem:
+        _excuse("fail_model", problem)
 
 
 def _fail(run: OpenRun, end_ns: int, error: BaseException, outcome: bytes = b"") -> None:
@@ -204,6 +207,12 @@ def _abandon(run: OpenRun, end_ns: int) -> None:
     spans.emit(run, end_ns, run.opening.unfinished, c.ERROR_TYPE_OTHER)
 
 
+def _excuse(entry: str, error: Exception) -> None:
+    """Count an error of metering, and log the first of each entry."""
+    plugin.count("langchain_callback_errors")
+    plugin.warn_once(f"langchain.{entry}", f"{entry}: a run was not metered, it goes on: {error!r}")
+
+
 def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -212,11 +221,13 @@ def _in_event_loop() -> bool:
     return True
 
 
-@_guarded
 def close_all() -> None:
     """Write the spans of the runs that are open when the process ends."""
-    for run in RUNS.take_all():
-        _abandon(run, time_ns())
+    try:
+        for run in RUNS.take_all():
+            _abandon(run, time_ns())
+    except Exception as error:
+        _excuse("close_all", error)
 
 
 atexit.register(close_all)

@@ -6,7 +6,8 @@ collector in the midst of another callback.
 """
 
 from collections.abc import Hashable
-from typing import Final, NamedTuple, Optional, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, Optional, TypeAlias
 
 from aforo_sdk.plugin import new_span_id
 from langchain_core.runnables.config import var_child_runnable_config
@@ -27,7 +28,8 @@ def key_of(run_id: object) -> RunKey:
     return getattr(run_id, "int", run_id)
 
 
-class Opening(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Opening:
     """What a span is from its start: name, OTLP kind, encoded attributes.
 
     `is_step` says that it is a step (a model or tool call); `unfinished` are the attributes it gets in place
@@ -41,8 +43,9 @@ class Opening(NamedTuple):
     unfinished: bytes = b""
 
 
-class OpenRun(NamedTuple):
-    """A run that has started.
+@dataclass(slots=True, eq=False)  # not frozen: that would triple the cost of the one object a run makes
+class OpenRun:
+    """A run that has started. Never changed, but for the runs that come and go in `children`.
 
     `attributes` are the encoded ones that are its own; `in_agent_loop` says that a model called right here is
     the agent thinking, not one of its tools; `batch` is one object for all the prompts of one `generate()`,
@@ -81,7 +84,7 @@ class RunTable:
         Some runnables start their inner run without the parent's id (`with_fallbacks`, given an explicit list
         of callbacks): then the parent is the run that encloses the caller in LangChain's own context.
         """
-        parent = self.open.get(key_of(parent_run_id))
+        parent = self.open.get(getattr(parent_run_id, "int", parent_run_id))  # `key_of`, without a call
         if parent is None and self.open:
             config = var_child_runnable_config.get() or {}
             parent = self.open.get(key_of(getattr(config.get("callbacks"), "parent_run_id", None)))
@@ -110,7 +113,7 @@ class RunTable:
         So its tokens are not lost, and count once: they stand on a leaf below a span that has none.
         """
         run = self._closed_early.pop(key, None)
-        return run and run._replace(span_id=new_span_id(), parent_span_id=run.span_id)
+        return run and replace(run, span_id=new_span_id(), parent_span_id=run.span_id)
 
     def take_inside(self, run: OpenRun) -> list[OpenRun]:
         """Remove and return all that is still open inside `run`, innermost first: nobody will end it."""

@@ -5,10 +5,9 @@ thread pools and parallel graph nodes keep the payer of the run that started the
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
@@ -27,8 +26,9 @@ class Tree:
         self.last_start_ns = 0
 
 
-class Scope(NamedTuple):
-    """What holds inside a run. `agent` is None outside of agents, empty in one without a name.
+@dataclass(slots=True, eq=False)  # not frozen: made for every root run
+class Scope:
+    """What holds inside a run; never changed. `agent` is None outside of agents, empty in one without a name.
 
     `attributes` are the encoded span attributes of identity, conversation and agent.
     """

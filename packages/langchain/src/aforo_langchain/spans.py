@@ -85,11 +85,9 @@ def call_id(tool_call_id: object) -> bytes:
 
 def outcome(answer: Answer, step: str) -> bytes:
     """What a model call came to; `step` is its type: a call like any other, or the agent's final answer."""
-    parts = [_said(step, answer.quality, answer.model)]
-    for key, tokens in answer.tokens.items():
-        parts.append(plugin.integer(key, tokens))
+    encoded = _said(step, answer.quality, answer.model) + plugin.counts(answer.tokens)
     if answer.response_id:
-        parts.append(plugin.text_once(c.RESPONSE_ID, answer.response_id))
+        encoded += plugin.text_once(c.RESPONSE_ID, answer.response_id)
     if answer.raw_usage:
         try:
             raw = orjson.dumps(answer.raw_usage)
@@ -97,8 +95,8 @@ def outcome(answer: Answer, step: str) -> bytes:
             plugin.count("langchain_raw_usage_unreadable")
         else:
             if len(raw) <= RAW_USAGE_SIZE_BYTES_MAX:
-                parts.append(plugin.text_once(c.USAGE_RAW, raw.decode()))
-    return b"".join(parts)
+                encoded += plugin.utf8(c.USAGE_RAW, raw)
+    return encoded
 
 
 @lru_cache(maxsize=1024)
@@ -113,17 +111,18 @@ def emit(run: OpenRun, end_ns: int, outcome: bytes = b"", error_type: str = "", 
     The text of an exception may quote a prompt: it becomes the status message only where content may be
     captured.
     """
-    attributes = run.opening.attributes + run.scope.attributes + run.attributes + outcome
+    opening, scope = run.opening, run.scope
+    attributes = opening.attributes + scope.attributes + run.attributes + outcome
     message = None
     if error_type:
         attributes += plugin.text(c.ERROR_TYPE, error_type)
         message = str(error) if error is not None and plugin.capture_content() else error_type
     plugin.emit(
-        run.scope.trace_id,
+        scope.trace_id,
         run.span_id,
         run.parent_span_id,
-        run.opening.name,
-        run.opening.kind,
+        opening.name,
+        opening.kind,
         run.start_ns,
         end_ns,
         attributes,

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from opentelemetry import baggage
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 
 from aforo_sdk import conventions, wire
 
@@ -50,6 +50,10 @@ class Identity:
         encoded = b"".join([wire.text_once(key, value) for key, value in self.items()])
         object.__setattr__(self, "attributes", encoded)
 
+    def __hash__(self) -> int:
+        # Every root run looks identities up in caches, and bytes remember their hash.
+        return hash(self.attributes)
+
     def over(self, base: "Identity") -> "Identity":
         """This identity with its unknown fields filled from `base`."""
         return _merged(self, base)
@@ -67,6 +71,8 @@ in_context: Final[ContextVar[Identity]] = ContextVar("aforo_identity", default=U
 def from_context(context: Context | None = None) -> Identity:
     """What the context says: our own variable over the baggage of `context` (None = the current one)."""
     own = in_context.get()
+    if not (context or get_current()):  # nothing of OpenTelemetry's here at all: the usual case, in one step
+        return own
     carried = baggage.get_all(context)
     if not carried:
         return own

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from opentelemetry import trace
+from opentelemetry.context import get_current
 
 
 class Metered:
@@ -39,6 +40,8 @@ def current_parent() -> tuple[int, int] | None:
     None when there is neither: the caller starts a trace of its own.
     """
     enclosing = open_span.get()
+    if enclosing is None and not get_current():  # the usual case, in one step
+        return None
     ambient = trace.get_current_span()
     if enclosing is not None and not (isinstance(ambient, Metered) and ambient is not enclosing.ambient):
         return enclosing.trace_id, enclosing.span_id

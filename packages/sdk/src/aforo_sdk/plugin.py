@@ -15,13 +15,14 @@ from aforo_sdk.ids import new_span_id, new_trace_id
 from aforo_sdk.notices import count, warn_once
 from aforo_sdk.parents import current_parent
 from aforo_sdk.runtime import capture_content, current_identity, emit
-from aforo_sdk.wire import boolean, integer, text, text_once, texts
+from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
 __all__ = [
     "Identity",
     "boolean",
     "capture_content",
     "count",
+    "counts",
     "current_identity",
     "current_parent",
     "emit",
@@ -31,5 +32,6 @@ __all__ = [
     "text",
     "text_once",
     "texts",
+    "utf8",
     "warn_once",
 ]

@@ -171,11 +171,16 @@ class Sender:
             self._queue.get(timeout=seconds)
 
     def _send_own(self) -> bool:
-        """Deliver what this process wrote, oldest first. False when an attempt failed."""
+        """Deliver what this process wrote, oldest first. False when an attempt failed.
+
+        A few spans that were written meanwhile are left to travel with those that come after them.
+        """
         while (stretch := self.spool.oldest()) is not None:
             self._sync()
             if not self._send_stretch(stretch):
                 return False
+            if stretch.stop is not None and self.spool.waiting < WAKE_AT_SPANS and not self._urgent:
+                break
         return True
 
     def _send_stretch(self, stretch: Stretch) -> bool:

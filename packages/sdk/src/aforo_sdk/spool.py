@@ -19,7 +19,9 @@ from aforo_sdk import segments
 from aforo_sdk.notices import count, warn_once
 
 SEGMENT_SIZE_BYTES_MAX: Final = 4 << 20
-WAKE_AT_SPANS: Final = 512
+# Less than a request holds: what is written until the sender gets to run travels along.
+WAKE_AT_SPANS: Final = 384
+_WAKE_AT: Final = (1, WAKE_AT_SPANS)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PASSING: Final = (*_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -91,10 +93,10 @@ class Spool:
             if size > self._room and self._busy:
                 self._deferred.append(record)
                 return True
-            if (size <= self._room or self._make_room(size)) and self._write(record):
+            if (size <= self._room or self._make_room(size)) and self._write(record, size):
                 self._room -= size
                 waiting = self.waiting = self.waiting + 1
-                if waiting in (1, WAKE_AT_SPANS):
+                if waiting in _WAKE_AT:
                     self._wake()
                 return True
         self.speak()
@@ -108,25 +110,23 @@ class Spool:
         while self._notices:
             warn_once(*self._notices.popleft())
 
-    def _write(self, record: bytes) -> bool:
-        for last_try in (False, True):
-            try:
-                written = os.write(self._descriptor, record)
-            except OSError as error:
-                if error.errno in _FULL or last_try:
-                    return self._refuse(f"writing to {self.folder} failed: {error}")
-                # The descriptor was closed under us (a daemon closing all it has): go on in a new segment.
-                with self._changing():
-                    self._let_go()
-                    if not self._open():
-                        return False
-                continue
-            if written == len(record):
-                return True
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-            return self._refuse(f"no space left for {self.folder}")
-        return False
+    def _write(self, record: bytes, size: int, last_try: bool = False) -> bool:
+        try:
+            written = os.write(self._descriptor, record)
+        except OSError as error:
+            if error.errno in _FULL or last_try:
+                return self._refuse(f"writing to {self.folder} failed: {error}")
+            # The descriptor was closed under us (a daemon closing all it has): go on in a new segment.
+            with self._changing():
+                self._let_go()
+                if not self._open():
+                    return False
+            return self._write(record, size, last_try=True)
+        if written == size:
+            return True
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+        return self._refuse(f"no space left for {self.folder}")
 
     def _make_room(self, size: int) -> bool:
         """Have a segment open that may take `size` more bytes; False when the spool may not."""

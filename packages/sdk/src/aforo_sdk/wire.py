@@ -25,6 +25,9 @@ CACHED_TEXT_LENGTH_MAX: Final = 256
 
 _DOUBLE: Final = struct.Struct("<cd").pack
 _TIMES: Final = struct.Struct("<cQcQ").pack
+# The bytes a varint is made of: the last one, and those before it.
+_LAST: Final = [bytes((seven_bits,)) for seven_bits in range(128)]
+_MORE: Final = [bytes((seven_bits | 128,)) for seven_bits in range(128)]
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 _texts: dict[tuple[str, str], bytes] = {}
@@ -38,9 +41,9 @@ _integer_heads: dict[tuple[str, int], bytes] = {}
 def varint(number: int) -> bytes:
     """`number` (0 ≤ number < 2**64) as a base-128 varint, 1 to 10 bytes."""
     if number < 128:
-        return bytes((number,))
+        return _LAST[number]
     if number < 16_384:
-        return bytes((number & 127 | 128, number >> 7))
+        return _MORE[number & 127] + _LAST[number >> 7]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -70,12 +73,16 @@ def text(key: str, value: str) -> bytes:
 
 
 def text_once(key: str, value: str) -> bytes:
-    """The span attribute `key` = `value`, not remembered: for what never comes again (ids, raw usage)."""
-    encoded = _utf8(value)
-    head = _text_heads.get((key, len(encoded)))
-    return (
-        head + encoded if head is not None else _remember(_text_heads, key, encoded, sized(b"\x0a", encoded))
-    )
+    """The span attribute `key` = `value`, not remembered: for what never comes again (ids)."""
+    return utf8(key, value[:TEXT_LENGTH_MAX].encode("utf-8", "replace"))
+
+
+def utf8(key: str, encoded: bytes) -> bytes:
+    """The span attribute `key` = text that is UTF-8 already (JSON), taken as it is."""
+    try:
+        return _text_heads[key, len(encoded)] + encoded
+    except KeyError:
+        return _remember(_text_heads, key, encoded, sized(b"\x0a", encoded))
 
 
 def integer(key: str, value: int) -> bytes:
@@ -83,8 +90,26 @@ def integer(key: str, value: int) -> bytes:
     if not 0 <= value <= _INT64_MAX:
         return _attribute(key, _integer_value(value))
     number = varint(value)
-    head = _integer_heads.get((key, len(number)))
-    return head + number if head is not None else _remember(_integer_heads, key, number, b"\x18" + number)
+    try:
+        return _integer_heads[key, len(number)] + number
+    except KeyError:
+        return _remember(_integer_heads, key, number, b"\x18" + number)
+
+
+def counts(values: Mapping[str, int]) -> bytes:
+    """Several span attributes, each as `integer` encodes it, quicker; none of the values may be negative."""
+    encoded = b""
+    for key, value in values.items():
+        try:
+            if value < 128:
+                encoded += _integer_heads[key, 1] + _LAST[value]
+            elif value < 16_384:
+                encoded += _integer_heads[key, 2] + _MORE[value & 127] + _LAST[value >> 7]
+            else:
+                encoded += integer(key, value)
+        except KeyError:
+            encoded += integer(key, value)
+    return encoded
 
 
 def boolean(key: str, value: bool) -> bytes:
@@ -151,7 +176,10 @@ def span_record(
             b"" if error is None else _error_status(error),
         )
     )
-    return b"\x12" + varint(len(span)) + span
+    size = len(span)
+    if 128 <= size < 16_384:  # nearly every span: its tag and length in one piece
+        return bytes((0x12, size & 127 | 128, size >> 7)) + span
+    return b"\x12" + varint(size) + span
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:
