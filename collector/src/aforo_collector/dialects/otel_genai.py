@@ -6,10 +6,10 @@ Names moved during 2025 and 2026 (`prompt_tokens` to `input_tokens`, `cache_crea
 
 from __future__ import annotations
 
-from aforo_collector.domain.identity import NOBODY, Identity
-from aforo_collector.domain.span import Recorded, Role, Span, Tokens
+from aforo_collector.domain.identity import NOBODY, Identity, identity_from
+from aforo_collector.domain.span import Recorded, Role, Span, Tokens, span_of, tokens_of
 
-from .values import TEXT_LENGTH_MAX, Attributes, SpanError, Value, count_of, identifier
+from .values import TEXT_LENGTH_MAX, TOKENS_MAX, Attributes, SpanError, Value, count_of, identifier
 
 MODEL, TOOL, AGENT, OTHER = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT), int(Role.OTHER)
 USAGE, CLOSE = int(Role.USAGE), int(Role.CLOSE)
@@ -26,24 +26,28 @@ ROLES = {
 """Operations that bill or claim; all others are transparent (fetch_response polls, and is no second call)."""
 OWN_ROLES = {"record_usage": USAGE, "session_end": CLOSE}
 
-_INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-_OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-_CACHE_READ = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
-_CACHE_WRITE = (
-    "gen_ai.usage.cache_write.input_tokens",
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-    "gen_ai.usage.cache_write_input_tokens",
+_IN = "gen_ai.usage.input_tokens"
+_OUT = "gen_ai.usage.output_tokens"
+_CACHED = "gen_ai.usage.cache_read.input_tokens"
+_COUNTS = (
+    (_IN, "gen_ai.usage.prompt_tokens"),
+    (_OUT, "gen_ai.usage.completion_tokens"),
+    (_CACHED, "gen_ai.usage.cache_read_input_tokens"),
+    (
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+    ),
+    ("aforo.usage.cache_write_5m",),
+    ("aforo.usage.cache_write_1h",),
+    ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
+    ("gen_ai.usage.audio.input_tokens",),
+    ("gen_ai.usage.audio.output_tokens",),
 )
-_CACHE_WRITE_5M = ("aforo.usage.cache_write_5m",)
-_CACHE_WRITE_1H = ("aforo.usage.cache_write_1h",)
-_REASONING = ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens")
-_AUDIO_IN = ("gen_ai.usage.audio.input_tokens",)
-_AUDIO_OUT = ("gen_ai.usage.audio.output_tokens",)
+"""The names of each count of `Tokens`, in its order."""
 _PROVIDER = ("gen_ai.provider.name", "gen_ai.system")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model")
-_AGENT_ID = ("aforo.agent.id", "gen_ai.agent.id")
-_SESSION = ("aforo.session.id", "gen_ai.conversation.id")
 
 
 Frame = tuple[bytes, int, int, str, int, int, bool]
@@ -62,72 +66,89 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         role = OWN_ROLES.get(attributes["aforo.operation.name"].s, OTHER)
     elif "mcp.method.name" in attributes and attributes["mcp.method.name"].s == "tools/call":
         role = TOOL
-    identity = identity_of(attributes, resource)
+    label = provider = call_id = status = step = quality = cost = ""
+    tokens = recorded = None
     if role == MODEL:
         tokens = _tokens(attributes)
-        return Span(
-            trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity,
-            _text(attributes, _MODEL), _text(attributes, _PROVIDER), _short(attributes, "gen_ai.response.id"), "",
-            _short(attributes, "aforo.step.type") or "MODEL_CALL", _quality(attributes, tokens, failed), tokens,
-        )  # fmt: skip
-    if role == TOOL:
-        return Span(
-            trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity,
-            _short(attributes, "gen_ai.tool.name") or name.removeprefix("tools/call "), "",
-            _short(attributes, "gen_ai.tool.call.id"), _execution_status(attributes, failed),
-            _short(attributes, "aforo.step.type") or "TOOL_CALL", "", None, _amount(attributes, "aforo.provider_cost"),
-        )  # fmt: skip
-    if role == AGENT:
+        label, provider = _text(attributes, _MODEL), _text(attributes, _PROVIDER)
+        if "gen_ai.response.id" in attributes:
+            call_id = _short(attributes, "gen_ai.response.id")
+        step = _step(attributes, "MODEL_CALL")
+        quality = _quality(attributes, tokens, failed)
+    elif role == TOOL:
+        label = _short(attributes, "gen_ai.tool.name") or name.removeprefix("tools/call ")
+        if "gen_ai.tool.call.id" in attributes:
+            call_id = _short(attributes, "gen_ai.tool.call.id")
+        status = _execution_status(attributes, failed)
+        step = _step(attributes, "TOOL_CALL")
+        if "aforo.provider_cost" in attributes:
+            cost = _amount(attributes, "aforo.provider_cost")
+    elif role == AGENT:
         tokens = _tokens(attributes)
-        return Span(
-            trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity,
-            _text(attributes, _MODEL) if tokens else _short(attributes, "gen_ai.agent.name"),
-            _text(attributes, _PROVIDER), quality="rolled_up" if tokens else "", tokens=tokens,
-        )  # fmt: skip
-    recorded = _recorded(attributes) if role == USAGE else None
-    return Span(
-        trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity, recorded=recorded
-    )
+        label = _text(attributes, _MODEL) if tokens else _short(attributes, "gen_ai.agent.name")
+        provider = _text(attributes, _PROVIDER)
+        quality = "rolled_up" if tokens else ""
+    elif role == USAGE:
+        recorded = _recorded(attributes)
+    return span_of((
+        trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity_of(attributes, resource),
+        label, provider, call_id, status, step, quality, tokens, cost, recorded,
+    ))  # fmt: skip
 
 
 def identity_of(attributes: Attributes, resource: Identity = NOBODY) -> Identity:
     """The identity that a span, or a resource, states; what it leaves open is the resource's."""
     customer, team, agent, app, product, session = resource
     if "aforo.customer.id" in attributes:
-        customer = identifier("aforo.customer.id", attributes["aforo.customer.id"].s)
+        customer = identifier(attributes, "aforo.customer.id")
     if "aforo.team.id" in attributes:
-        team = identifier("aforo.team.id", attributes["aforo.team.id"].s)
-    for key in _AGENT_ID:
-        if key in attributes:
-            agent = identifier(key, attributes[key].s)
-            break
+        team = identifier(attributes, "aforo.team.id")
+    if "aforo.agent.id" in attributes:
+        agent = identifier(attributes, "aforo.agent.id")
+    elif "gen_ai.agent.id" in attributes:
+        agent = identifier(attributes, "gen_ai.agent.id")
     if "aforo.app.id" in attributes:
-        app = identifier("aforo.app.id", attributes["aforo.app.id"].s)
+        app = identifier(attributes, "aforo.app.id")
     if "aforo.product.type" in attributes:
-        product = identifier("aforo.product.type", attributes["aforo.product.type"].s)
-    for key in _SESSION:
-        if key in attributes:
-            session = identifier(key, attributes[key].s)
-            break
-    return Identity(customer, team, agent, app, product, session)
+        product = identifier(attributes, "aforo.product.type")
+    if "aforo.session.id" in attributes:
+        session = identifier(attributes, "aforo.session.id")
+    elif "gen_ai.conversation.id" in attributes:
+        session = identifier(attributes, "gen_ai.conversation.id")
+    return identity_from((customer, team, agent, app, product, session))
 
 
 def _tokens(attributes: Attributes) -> Tokens | None:
-    given_in = _count(attributes, _INPUT)
-    given_out = _count(attributes, _OUTPUT)
-    if given_in is None and given_out is None:
+    # Most calls report the first three counts under their new names and none of the others, and asking with
+    # `in` costs less than calling anything: one chain of it keeps the common case short.
+    if (
+        _IN not in attributes or _OUT not in attributes
+        or "gen_ai.usage.cache_read_input_tokens" in attributes
+        or "gen_ai.usage.cache_write.input_tokens" in attributes
+        or "gen_ai.usage.cache_creation.input_tokens" in attributes
+        or "gen_ai.usage.cache_creation_input_tokens" in attributes
+        or "gen_ai.usage.cache_write_input_tokens" in attributes
+        or "aforo.usage.cache_write_5m" in attributes or "aforo.usage.cache_write_1h" in attributes
+        or "gen_ai.usage.reasoning.output_tokens" in attributes
+        or "gen_ai.usage.reasoning_tokens" in attributes
+        or "gen_ai.usage.audio.input_tokens" in attributes or "gen_ai.usage.audio.output_tokens" in attributes
+    ):  # fmt: skip
+        return _all_tokens(attributes)
+    given_in, given_out, cached = attributes[_IN].i, attributes[_OUT].i, 0
+    if not (0 < given_in <= TOKENS_MAX and 0 < given_out <= TOKENS_MAX):
+        return _all_tokens(attributes)
+    if _CACHED in attributes:
+        cached = attributes[_CACHED].i
+        if not 0 < cached <= TOKENS_MAX:
+            return _all_tokens(attributes)
+    return tokens_of((given_in, given_out, cached, 0, 0, 0, 0, 0, 0))
+
+
+def _all_tokens(attributes: Attributes) -> Tokens | None:
+    given = [_count(attributes, names) for names in _COUNTS]
+    if given[0] is None and given[1] is None:
         return None
-    return Tokens(
-        given_in or 0,
-        given_out or 0,
-        _count(attributes, _CACHE_READ) or 0,
-        _count(attributes, _CACHE_WRITE) or 0,
-        _count(attributes, _CACHE_WRITE_5M) or 0,
-        _count(attributes, _CACHE_WRITE_1H) or 0,
-        _count(attributes, _REASONING) or 0,
-        _count(attributes, _AUDIO_IN) or 0,
-        _count(attributes, _AUDIO_OUT) or 0,
-    )
+    return Tokens(*[count or 0 for count in given])
 
 
 def _count(attributes: Attributes, names: tuple[str, ...]) -> int | None:
@@ -151,13 +172,16 @@ def _short(attributes: Attributes, name: str) -> str:
     return text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX]
 
 
+def _step(attributes: Attributes, usual: str) -> str:
+    return (_short(attributes, "aforo.step.type") or usual) if "aforo.step.type" in attributes else usual
+
+
 def _quality(attributes: Attributes, tokens: Tokens | None, failed: bool) -> str:
-    stated = _short(attributes, "aforo.usage.quality")
-    if stated:
+    if "aforo.usage.quality" in attributes and (stated := _short(attributes, "aforo.usage.quality")):
         return stated
     if tokens is None:
         return "missing"
-    return "reported" if tokens.input or tokens.output or failed else "zero_on_success"
+    return "reported" if tokens[0] or tokens[1] or failed else "zero_on_success"
 
 
 def _execution_status(attributes: Attributes, failed: bool) -> str:
@@ -190,6 +214,6 @@ def _recorded(attributes: Attributes) -> Recorded:
     return Recorded(
         metric,
         quantity,
-        identifier(key, attributes[key].s) if key in attributes else "",
+        identifier(attributes, key) if key in attributes else "",
         attributes[metadata].s if metadata in attributes else "",
     )

@@ -13,13 +13,20 @@ class Value(Protocol):
     """An OTLP AnyValue with its scalar kinds as fields; the kinds that are not set are zero."""
 
     @property
-    def s(self) -> str: ...
+    def s(self) -> str:
+        """Text."""
+
     @property
-    def b(self) -> bool: ...
+    def b(self) -> bool:
+        """Truth."""
+
     @property
-    def i(self) -> int: ...
+    def i(self) -> int:
+        """A 64-bit integer."""
+
     @property
-    def d(self) -> float: ...
+    def d(self) -> float:
+        """A double."""
 
 
 class Plain(NamedTuple):
@@ -72,8 +79,9 @@ def count_of(key: str, value: Value) -> int:
     return number
 
 
-def identifier(key: str, text: str) -> str:
+def identifier(attributes: Attributes, key: str) -> str:
     """An id that decides who pays: never cut, because a cut id is somebody else's."""
+    text = attributes[key].s
     if len(text) > TEXT_LENGTH_MAX:
         raise SpanError(f"{key} has {len(text)} characters, more than {TEXT_LENGTH_MAX}")
     return text

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 from aforo_collector.domain.money import CONTEXT, ZERO
@@ -39,6 +40,10 @@ class Pools(NamedTuple):
     def output_total(self) -> int:
         """All tokens the provider counts as output: text, reasoning and audio."""
         return self.output + self.reasoning + self.audio_out
+
+
+_pools_from = partial(tuple.__new__, Pools)
+"""The named constructor takes three times as long, and every model call needs one."""
 
 
 class Rates(NamedTuple):
@@ -89,42 +94,37 @@ def pools_of(
     default of the providers; without it the details are the total. Negative counts read as 0. When the
     details exceed a total, the rest pool is 0, the details stand, and the flag is False.
     """
-    counts = (
-        input_total,
-        output_total,
-        cache_read,
-        cache_write,
-        cache_write_5m,
-        cache_write_1h,
-        reasoning,
-        audio_in,
-        audio_out,
+    if (
+        input_total < 0 or output_total < 0 or cache_read < 0 or cache_write < 0 or cache_write_5m < 0
+        or cache_write_1h < 0 or reasoning < 0 or audio_in < 0 or audio_out < 0
+    ):  # fmt: skip
+        counts = (
+            input_total, output_total, cache_read, cache_write, cache_write_5m, cache_write_1h, reasoning,
+            audio_in, audio_out,
+        )  # fmt: skip
+        return pools_of(*[max(0, count) for count in counts])[0], False
+    written = cache_write_5m + cache_write_1h
+    agree = True
+    if cache_write:
+        agree = written <= cache_write
+        written = max(written, cache_write)
+    fresh = input_total - cache_read - written - audio_in
+    if fresh < 0:
+        fresh, agree = 0, False
+    text = output_total - reasoning - audio_out
+    if text < 0:
+        text, agree = 0, False
+    pools = _pools_from(
+        (fresh, cache_read, written - cache_write_1h, cache_write_1h, text, reasoning, audio_in, audio_out)
     )
-    if min(counts) < 0:
-        return pools_of(*(max(0, count) for count in counts))[0], False
-    write_details = cache_write_5m + cache_write_1h
-    written = max(write_details, cache_write)
-    input_rest = input_total - cache_read - written - audio_in
-    output_rest = output_total - reasoning - audio_out
-    pools = Pools(
-        max(0, input_rest),
-        cache_read,
-        written - cache_write_1h,
-        cache_write_1h,
-        max(0, output_rest),
-        reasoning,
-        audio_in,
-        audio_out,
-    )
-    return pools, input_rest >= 0 and output_rest >= 0 and (not cache_write or written == cache_write)
+    return pools, agree
 
 
 def cost_of(pools: Pools, rates: Rates) -> Cost:
     """Exact cost of one call in US dollars, or Unpriced when a pool with tokens has no rate."""
-    total = rates.per_call
-    for pool, tokens in enumerate(pools):
+    total = rates[-1]
+    for tokens, rate in zip(pools, rates, strict=False):
         if tokens:
-            rate = rates[pool]
             if rate is None:
                 return _no_price(pools, rates)
             total = _fma(tokens, rate, total)

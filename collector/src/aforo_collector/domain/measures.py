@@ -77,4 +77,5 @@ def usage_of(roll_up: RollUp, payer: Identity, plan: RatePlan | None) -> list[Us
 def _stated(occurrence: Occurrence, plan: RatePlan | None) -> dict[str, str]:
     price = plan.price_of(occurrence.metric) if plan is not None else None
     name = price.terms.dimension if price is not None else None
-    return {name: occurrence.label} if name and occurrence.label else {}
+    known = {"executionStatus": occurrence.status} if occurrence.status else {}
+    return known | {name: occurrence.label} if name and occurrence.label else known

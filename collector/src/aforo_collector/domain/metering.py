@@ -9,7 +9,7 @@ from .cost import Cost, Pools, Unpriced, pools_of
 from .money import ZERO, decimal_of
 from .span import Role, Span
 from .trace import CALL_BELOW, COVERED, Node
-from .usage import Kind, Occurrence
+from .usage import Kind, Occurrence, occurrence_from
 
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
 _TOOL_ROLE, _USAGE_ROLE = int(Role.TOOL), int(Role.USAGE)
@@ -24,14 +24,14 @@ def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
         return _tool(span)
     if span.role == _USAGE_ROLE:
         return _hand_recorded(span)
-    return _model(node, span, cost_of)
+    return _model(node.flags, span, cost_of)
 
 
 def _tool(span: Span) -> Occurrence:
-    return Occurrence(
+    return occurrence_from((
         _TOOL, span.label, span.status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
-        decimal_of(span.reported_cost) if span.reported_cost else None,
-    )  # fmt: skip
+        decimal_of(span.reported_cost) if span.reported_cost else None, "", "", None,
+    ))  # fmt: skip
 
 
 def _hand_recorded(span: Span) -> Occurrence:
@@ -39,40 +39,28 @@ def _hand_recorded(span: Span) -> Occurrence:
     return Occurrence(Kind.USAGE, metric=span.recorded.metric, quantity=decimal_of(span.recorded.quantity))
 
 
-def _model(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
-    counted = 0 if node.flags & CALL_BELOW else 1
-    tokens = span.tokens
-    if span.quality == "cached_response":
-        return Occurrence(Kind.MODEL, span.label, "SUCCESS", span.step_type, calls=1, quality=span.quality)
-    status = "ERROR" if span.failed else "SUCCESS"
-    if tokens is None or tokens.input + tokens.output == 0:
-        unknown = not span.failed and not node.flags & COVERED
+def _model(flags: int, span: Span, cost_of: CostOf) -> Occurrence:
+    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _ = span
+    counted = 0 if flags & CALL_BELOW else 1
+    if quality == "cached_response":
+        return Occurrence(Kind.MODEL, label, "SUCCESS", step_type, calls=1, quality=quality)
+    status = "ERROR" if failed else "SUCCESS"
+    if tokens is None or tokens[0] + tokens[1] == 0:
+        unknown = not failed and not flags & COVERED
         return Occurrence(
-            Kind.MODEL, span.label, status, span.step_type, calls=counted, model_calls=counted,
-            reason="no_usage" if unknown else "", quality=span.quality,
+            Kind.MODEL, label, status, step_type, calls=counted, model_calls=counted,
+            reason="no_usage" if unknown else "", quality=quality,
         )  # fmt: skip
     pools, agree = pools_of(*tokens)
-    cost: Cost = cost_of(span.provider, span.label, pools, span.start_ns)
-    known = isinstance(cost, Decimal)
-    return Occurrence(
-        _MODEL,
-        span.label,
-        status,
-        span.step_type,
-        "",
-        counted,
-        counted,
-        pools.input + pools.audio_in,
-        pools.output + pools.audio_out,
-        pools.reasoning,
-        pools.cache_read,
-        pools.cache_write_5m + pools.cache_write_1h,
-        ZERO,
-        cost if isinstance(cost, Decimal) else None,
-        "" if known else _reason(cost),
-        span.quality if agree else "inconsistent",
-    )
-
-
-def _reason(cost: Cost) -> str:
-    return cost.reason if isinstance(cost, Unpriced) else ""
+    fresh, cache_read, write_5m, write_1h, text, reasoning, audio_in, audio_out = pools
+    known: Decimal | None = None
+    reason = ""
+    cost = cost_of(provider, label, pools, start_ns)
+    if isinstance(cost, Unpriced):
+        reason = cost.reason
+    else:
+        known = cost
+    return occurrence_from((
+        _MODEL, label, status, step_type, "", counted, counted, fresh + audio_in, text + audio_out, reasoning,
+        cache_read, write_5m + write_1h, ZERO, known, reason, quality if agree else "inconsistent", None,
+    ))  # fmt: skip

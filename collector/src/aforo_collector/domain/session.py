@@ -15,11 +15,13 @@ from enum import StrEnum
 
 from .identity import Identity
 from .money import CONTEXT, ZERO
+from .span import Span
 from .usage import Kind, Occurrence
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
+_add = CONTEXT.add
 
 
 class State(StrEnum):
@@ -71,29 +73,40 @@ class Totals:
 
     def add(self, occurrences: Sequence[Occurrence], sign: int = 1) -> None:
         """Count occurrences, or with sign -1 take them back."""
+        calls = model_calls = input_ = output = reasoning = cache_read = cache_write = unpriced = 0
+        provider_cost = revenue = ZERO
         for occurrence in occurrences:
-            self._add(occurrence, sign)
-
-    def _add(self, occurrence: Occurrence, sign: int) -> None:
-        (kind, _, _, _, _, calls, model_calls, input_, output, reasoning, cache_read, cache_write, _, cost, reason,
-         _, revenue) = occurrence  # fmt: skip
-        self.events += sign
+            (kind, _, _, _, _, each, each_model, each_input, each_output, each_reasoning, each_read, each_write, _,
+             cost, reason, _, earned) = occurrence  # fmt: skip
+            calls += each
+            if kind == _MODEL:
+                model_calls += each_model
+                input_ += each_input
+                output += each_output
+                reasoning += each_reasoning
+                cache_read += each_read
+                cache_write += each_write
+                if reason:
+                    unpriced += 1
+            elif kind == _TOOL:
+                self._add_tool(occurrence, sign)
+            if cost:
+                provider_cost = _add(provider_cost, cost)
+            if earned:
+                revenue = _add(revenue, earned)
+        self.events += sign * len(occurrences)
         self.steps += sign * calls
-        if kind == _MODEL:
-            self.model_calls += sign * model_calls
-            self.input += sign * input_
-            self.output += sign * output
-            self.reasoning += sign * reasoning
-            self.cache_read += sign * cache_read
-            self.cache_write += sign * cache_write
-            if reason:
-                self.unpriced_calls += sign
-        elif kind == _TOOL:
-            self._add_tool(occurrence, sign)
-        if cost:
-            self.provider_cost = CONTEXT.add(self.provider_cost, sign * cost)
-        if revenue:
-            self.revenue = CONTEXT.add(self.revenue, sign * revenue)
+        self.model_calls += sign * model_calls
+        self.input += sign * input_
+        self.output += sign * output
+        self.reasoning += sign * reasoning
+        self.cache_read += sign * cache_read
+        self.cache_write += sign * cache_write
+        self.unpriced_calls += sign * unpriced
+        if sign < 0:
+            provider_cost, revenue = provider_cost.copy_negate(), revenue.copy_negate()
+        self.provider_cost = _add(self.provider_cost, provider_cost)
+        self.revenue = _add(self.revenue, revenue)
 
     def _add_tool(self, occurrence: Occurrence, sign: int) -> None:
         self.tool_calls += sign
@@ -149,6 +162,23 @@ class Session:
             return State.CREATED
         idle_ns = policy.idle_s * NS_PER_S
         return State.IDLE if now_ns - self.touched_ns >= idle_ns else State.ACTIVE
+
+    def join(self, spans: Sequence[Span], identity: Identity, now_ns: int, idle_ns: int) -> None:
+        """Take in spans of one identity that have just arrived."""
+        first = spans[0]
+        begun, ended = first.start_ns, first.end_ns
+        for span in spans:
+            start_ns, end_ns = span.start_ns, span.end_ns
+            if start_ns <= ended + idle_ns and end_ns >= begun - idle_ns:
+                begun, ended = min(begun, start_ns), max(ended, end_ns)
+            else:
+                self.cover(start_ns, end_ns, idle_ns)
+            if start_ns <= first.start_ns and (start_ns, span.span_id) < (first.start_ns, first.span_id):
+                first = span
+        self.cover(begun, ended, idle_ns)
+        self.leads(first.start_ns, first.span_id, identity)
+        self.spans += len(spans)
+        self.touched_ns = now_ns
 
     def cover(self, start_ns: int, end_ns: int, idle_ns: int) -> None:
         """Count a span's time as activity; the order of calls does not matter."""

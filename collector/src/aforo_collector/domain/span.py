@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
 from .identity import NOBODY, Identity
 
@@ -37,6 +39,12 @@ class Tokens(NamedTuple):
     reasoning: int = 0
     audio_in: int = 0
     audio_out: int = 0
+
+
+tokens_of: Final[Callable[[tuple[int, int, int, int, int, int, int, int, int]], Tokens]] = partial(
+    tuple.__new__, Tokens
+)
+"""`Tokens` of all its fields, in a third of the time that the named constructor takes."""
 
 
 class Recorded(NamedTuple):
@@ -73,6 +81,14 @@ class Span(NamedTuple):
     tokens: Tokens | None = None
     reported_cost: str = ""
     recorded: Recorded | None = None
+
+
+SpanFields: TypeAlias = tuple[
+    bytes, int, int, int, str, int, int, bool, Identity, str, str, str, str, str, str, Tokens | None, str,
+    Recorded | None,
+]  # fmt: skip
+span_of: Final[Callable[[SpanFields], Span]] = partial(tuple.__new__, Span)
+"""`Span` of all its fields, in a third of the time that the named constructor takes."""
 
 
 def bears_tokens(span: Span) -> bool:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from .identity import NOBODY, Identity
-from .span import Role, Span, bears_tokens
+from .span import Role, Span
 
 ARRIVED = 1
 ROLE_SHIFT = 1
@@ -36,6 +36,9 @@ _BELOW = TOKENS_BELOW | CALL_BELOW
 _MODEL, _TOOL, _AGENT, _USAGE = (
     role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
 )
+_TOOL_ROLE = int(Role.TOOL)
+_TELLING = _BELOW | BEARS_TOKENS | _MODEL
+"""What a node may have to tell its ancestors."""
 
 
 class Context(NamedTuple):
@@ -135,36 +138,39 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    node = tree.find(span.span_id)
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, _, _, quality, tokens, _, _ = span
+    nodes, changed = tree.nodes, tree.changed
+    node = nodes.get(span_id) or tree.find(span_id)
     if node is None:
-        node = tree.nodes[span.span_id] = Node(span.span_id)
+        node = nodes[span_id] = Node(span_id)
     elif node.flags & ARRIVED:
         return None
-    flags = node.flags | ARRIVED | span.role << ROLE_SHIFT
-    if span.tokens is not None and bears_tokens(span):
-        flags |= BEARS_TOKENS
-    if span.quality == "cached_response":
+    flags = node.flags | ARRIVED | role << ROLE_SHIFT
+    if quality == "cached_response":
         flags |= CACHED
+    elif tokens is not None and tokens[0] + tokens[1] > 0:
+        flags |= BEARS_TOKENS
     node.flags = flags
     node.span = span
-    node.parent_id = span.parent_id
     node.batch_no = batch_no
     node.position = position
-    if span.role == Role.TOOL:
-        node.label = span.label
+    if role == _TOOL_ROLE:
+        node.label = label
     tree.fresh.append(node)
-    tree.changed[node.span_id] = node
-    if span.parent_id:
-        parent = tree.find(span.parent_id)
+    changed[span_id] = node
+    if parent_id:
+        node.parent_id = parent_id
+        parent = nodes.get(parent_id) or tree.find(parent_id)
         if parent is None:
-            parent = tree.nodes[span.parent_id] = Node(span.parent_id)
-        node.next_sibling = parent.first_child
-        parent.first_child = node.span_id
-        tree.changed[parent.span_id] = parent
+            parent = nodes[parent_id] = Node(parent_id)
+        if parent.first_child:
+            node.next_sibling = parent.first_child
+        parent.first_child = span_id
+        changed[parent_id] = parent
         cycle = _cycle(tree, node, parent) if node.first_child and parent.flags & ARRIVED else None
         if cycle:
             _cut(tree, cycle)
-        else:
+        elif flags & _TELLING:
             _raise_flags(tree, node, parent)
     return node
 
@@ -211,8 +217,9 @@ def _cut(tree: Tree, cycle: list[Node]) -> None:
 
 def settle(tree: Tree) -> None:
     """Hand identity and context down from the spans that arrived to whatever hangs below them."""
-    pending = {node.span_id for node in tree.fresh}
-    for node in tree.fresh:
+    fresh = tree.fresh
+    pending = {node.span_id for node in fresh}
+    for node in fresh:
         if node.span_id not in pending:
             continue
         parent = None
@@ -239,34 +246,31 @@ def below(node: Node) -> Context:
 
 
 def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> None:
-    stack = [(top, context)]
+    stack = [(context, [top])]
     while stack:
-        node, context = stack.pop()
-        given, within, covered = context
-        span = node.span
-        if span is None:
-            span = tree.span(node)
-        identity = span.identity
-        if identity is not given and identity != given:
-            identity = identity.inherit(given)
-        else:
-            identity = given
-        if node.span_id in pending:
-            pending.discard(node.span_id)
-        elif (identity, within, covered) == (node.identity, node.within, bool(node.flags & COVERED)):
-            continue
-        else:
-            tree.changed[node.span_id] = node
-        node.identity = identity
-        if within or node.within:
-            node.within = within
-        if covered:
-            node.flags |= COVERED
-        else:
-            node.flags &= ~COVERED
-        if node.first_child:
-            handed = below(node)
-            stack.extend([(child, handed) for child in tree.children(node)])
+        (given, within, covered), nodes = stack.pop()
+        for node in nodes:
+            span = node.span or tree.span(node)
+            identity = span.identity
+            if identity is given or identity == given:
+                identity = given  # the same object, so that whoever groups by it need not compare
+            else:
+                identity = identity.inherit(given)
+            if node.span_id in pending:
+                pending.remove(node.span_id)
+            elif (identity, within, covered) == (node.identity, node.within, bool(node.flags & COVERED)):
+                continue
+            else:
+                tree.changed[node.span_id] = node
+            node.identity = identity
+            if within or node.within:
+                node.within = within
+            if covered:
+                node.flags |= COVERED
+            elif node.flags & COVERED:
+                node.flags &= ~COVERED
+            if node.first_child:
+                stack.append((below(node), tree.children(node)))
 
 
 class Standing(Enum):
@@ -284,18 +288,21 @@ class Standing(Enum):
     """Bills nothing by nature."""
 
 
+_RECORD, _CLAIM, _WRAPPER, _TWIN, _NONE = Standing  # an enum's own look-up is slow
+
+
 def standing(node: Node) -> Standing:
     """The leaf rule, from what the links have told the node."""
     flags = node.flags
     if flags & TWIN:
-        return Standing.TWIN
+        return _TWIN
     role = flags & ROLE_MASK
     if role == _MODEL:
         if flags & BEARS_TOKENS:
-            return Standing.CLAIM if flags & TOKENS_BELOW else Standing.RECORD
-        return Standing.WRAPPER if flags & _BELOW else Standing.RECORD
+            return _CLAIM if flags & TOKENS_BELOW else _RECORD
+        return _WRAPPER if flags & _BELOW else _RECORD
     if role == _TOOL:
-        return Standing.WRAPPER if node.within and node.within == node.label else Standing.RECORD
+        return _WRAPPER if node.within and node.within == node.label else _RECORD
     if role == _AGENT and flags & BEARS_TOKENS:
-        return Standing.CLAIM if flags & TOKENS_BELOW else Standing.RECORD
-    return Standing.RECORD if role == _USAGE else Standing.NONE
+        return _CLAIM if flags & TOKENS_BELOW else _RECORD
+    return _RECORD if role == _USAGE else _NONE

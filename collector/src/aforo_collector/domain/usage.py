@@ -6,8 +6,10 @@ reads as one usage event of the metric `<prefix>.<unit>`. The store keeps an occ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from enum import IntEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from .identity import Identity
@@ -79,25 +81,8 @@ class Occurrence(NamedTuple):
     revenue: Decimal | None = None
 
 
-class Booking(NamedTuple):
-    """An occurrence in its place: who pays, which span, when; times and durations in nanoseconds.
-
-    `units` is the bit mask of the metrics that are written as usage events. `corrects` is the number of the
-    event that a VOID takes back. `adjustment` marks what arrived after its session had closed.
-    """
-
-    tenant_no: int
-    strand_no: int
-    payer_no: int
-    customer_no: int
-    span_id: int
-    occurred_ns: int
-    duration_ns: int
-    units: int
-    occurrence: Occurrence
-    adjustment: bool = False
-    corrects: int = 0
-    metadata: str | None = None
+occurrence_from: Final[Callable[[tuple[object, ...]], Occurrence]] = partial(tuple.__new__, Occurrence)
+"""`Occurrence` of all its fields in order; the named constructor takes three times as long."""
 
 
 FIELDS: Final = {

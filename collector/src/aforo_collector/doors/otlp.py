@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import NamedTuple
 
@@ -23,7 +24,9 @@ NS = 1_000_000_000
 FUTURE_NS_MAX = 5 * 60 * NS
 PAST_NS_MAX = 90 * 24 * 3600 * NS
 REASONS_SHOWN_MAX = 5
+_TIME_NS_MAX = 2**64
 _ZERO_16, _ZERO_8 = bytes(16), bytes(8)
+_NUMBERS = struct.Struct(">qq").unpack
 
 
 class MalformedBody(ValueError):
@@ -66,13 +69,14 @@ def decode(body: bytes, content_type: str, now_ns: int | None) -> list[Span | Re
     """
     if content_type == JSON:
         try:
-            return [_json_span(raw, now_ns) for raw in otlp_json.spans(body)]
-        except msgspec.MsgspecError as error:
+            return [_json_span(raw, _window(now_ns)) for raw in otlp_json.spans(body)]
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
     try:
         request = Request.FromString(body)
     except DecodeError as error:
         raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
+    window = _window(now_ns)
     found: list[Span | Rejection] = []
     for resource_spans in request.resource_spans:
         resource = _resource(resource_spans.resource.attributes)
@@ -80,11 +84,18 @@ def decode(body: bytes, content_type: str, now_ns: int | None) -> list[Span | Re
             found += [
                 _span(
                     raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start,
-                    raw.end, raw.HasField("status") and raw.status.code == 2, now_ns,
+                    raw.end, raw.status.code == 2, window,
                 )
                 for raw in scope_spans.spans
             ]  # fmt: skip
     return found
+
+
+def _window(now_ns: int | None) -> tuple[int, int]:
+    """The (earliest, latest) times in ns that a span may have."""
+    if now_ns is None:
+        return 0, _TIME_NS_MAX
+    return now_ns - PAST_NS_MAX, now_ns + FUTURE_NS_MAX
 
 
 def _resource(attributes: Attributes) -> Identity | SpanError:
@@ -94,18 +105,18 @@ def _resource(attributes: Attributes) -> Identity | SpanError:
         return SpanError(f"resource: {error}")
 
 
-def _json_span(raw: otlp_json.RawSpan, now_ns: int | None) -> Span | Rejection:
+def _json_span(raw: otlp_json.RawSpan, window: tuple[int, int]) -> Span | Rejection:
     if raw.error:
         return Rejection("MALFORMED_SPAN", raw.error)
     return _span(
         raw.attributes, _resource(raw.resource), raw.trace_id, raw.span_id, raw.parent_id, raw.name, raw.start_ns,
-        raw.end_ns, raw.failed, now_ns,
+        raw.end_ns, raw.failed, window,
     )  # fmt: skip
 
 
 def _span(
     attributes: Attributes, resource: Identity | SpanError, trace_id: bytes, span_id: bytes, parent_id: bytes,
-    name: str, start_ns: int, end_ns: int, failed: bool, now_ns: int | None,
+    name: str, start_ns: int, end_ns: int, failed: bool, window: tuple[int, int],
 ) -> Span | Rejection:  # fmt: skip
     if len(trace_id) != 16 or trace_id == _ZERO_16:
         return Rejection(
@@ -120,24 +131,17 @@ def _span(
             )
         if parent_id == span_id:
             parent_id = b""  # its own parent: the same as none, and its tokens still bill
-    if now_ns is not None:
-        if end_ns > now_ns + FUTURE_NS_MAX or start_ns > now_ns + FUTURE_NS_MAX:
-            return Rejection(
-                "TOO_FAR_IN_FUTURE", f"the span ends at {end_ns} ns, more than 5 minutes from now"
-            )
-        if end_ns < now_ns - PAST_NS_MAX:
-            return Rejection("TOO_OLD", f"the span ended at {end_ns} ns, more than 90 days ago")
+    if end_ns > window[1] or start_ns > window[1]:
+        return Rejection("TOO_FAR_IN_FUTURE", f"the span ends at {end_ns} ns, more than 5 minutes from now")
+    if end_ns < window[0]:
+        return Rejection("TOO_OLD", f"the span ended at {end_ns} ns, more than 90 days ago")
     if start_ns > end_ns or not start_ns:
         start_ns = end_ns
     if isinstance(resource, SpanError):
         return Rejection("INVALID_ATTRIBUTE", str(resource))
-    number = int.from_bytes
-    frame = (
-        trace_id, number(span_id, "big", signed=True), number(parent_id, "big", signed=True) if parent_id else 0,
-        name, start_ns, end_ns, failed,
-    )  # fmt: skip
+    span_no, parent_no = _NUMBERS(span_id + (parent_id or _ZERO_8))
     try:
-        return translate(attributes, resource, frame)
+        return translate(attributes, resource, (trace_id, span_no, parent_no, name, start_ns, end_ns, failed))
     except SpanError as problem:
         return Rejection("INVALID_ATTRIBUTE", str(problem))
 

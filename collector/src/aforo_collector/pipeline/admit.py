@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.money import MoneyError, decimal_of
@@ -44,6 +45,15 @@ def admit(span: Span, catalog: Catalog) -> None:
         raise Refused("INVALID_METADATA", "metadata is not a JSON object")
 
 
+def stated_fields(span: Span) -> dict[str, str]:
+    """What prices and filter conditions can look at: the scalars of the metadata, as text."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str).strip('"')
+        for key, value in metadata_of(span).items()
+        if isinstance(value, str | int | Decimal)
+    }
+
+
 def metadata_of(span: Span) -> dict[str, object]:
     """The metadata object of an admitted event."""
     assert span.recorded is not None
@@ -53,7 +63,7 @@ def metadata_of(span: Span) -> dict[str, object]:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=Decimal)
     except ValueError:
         return None
 
@@ -68,4 +78,4 @@ def digest(span: Span) -> bytes:
         format(decimal_of(recorded.quantity).normalize(), "f"),
         metadata_of(span),
     ]
-    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()
+    return hashlib.blake2b(json.dumps(said, sort_keys=True, default=str).encode(), digest_size=16).digest()

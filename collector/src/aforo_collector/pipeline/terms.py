@@ -13,7 +13,7 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.measures import metric_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
-from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions
+from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions, occurrence_from
 
 _ONE = Decimal(1)
 _REMEMBERED_MAX = 4_096
@@ -29,12 +29,12 @@ class Terms:
         self._agent_id = payer.agent_id
         self._plan = catalog.basis(payer.customer_id, payer.product_type)
         self._masks: dict[int, int] = {}
-        self._rated: dict[int, list[tuple[str, int]]] = {}
-        self._earns: dict[tuple[str, str, str, str], Decimal | None] = {}
+        self._rated: dict[int, list[str]] = {}
+        self._earns: dict[tuple[int, str, str, str], list[tuple[int, Decimal]]] = {}
         for kind, units in UNITS_OF_KIND.items():
             written = [unit for unit in units if self._writes(catalog, unit)]
             self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
-            self._rated[kind] = [(unit, FIELDS[unit]) for unit in written if self._prices(unit)]
+            self._rated[kind] = [unit for unit in written if self._prices(unit)]
 
     def _prices(self, unit: str) -> bool:
         return self._plan is not None and self._plan.price_of(metric_of(self._product_type, unit)) is not None
@@ -49,28 +49,31 @@ class Terms:
         """Bit mask over `UNITS` of the metrics that are written for this kind of occurrence."""
         return self._masks[kind]
 
-    def revenue(self, occurrence: Occurrence) -> Decimal | None:
-        """What the occurrence earns at list price, unrounded; None when no plan prices any of it."""
+    def rated(self, occurrence: Occurrence) -> Occurrence:
+        """The occurrence with what it earns at list price, unrounded; as it is when no plan prices any of it."""
+        try:
+            earns = self._earns[occurrence[:4]]
+        except KeyError:
+            earns = self._remember(occurrence)
         total: Decimal | None = None
-        for unit, field in self._rated[occurrence[0]]:
+        for field, each in earns:
             quantity = occurrence[field]
-            if not quantity:
-                continue
-            key = (unit, occurrence[1], occurrence[2], occurrence[3])
-            try:
-                each = self._earns[key]
-            except KeyError:
-                each = self._each(unit, occurrence)
-                if len(self._earns) < _REMEMBERED_MAX:
-                    self._earns[key] = each
-            if each is not None:
+            if quantity:
                 earned = each * quantity  # type: ignore[operator]  # a number by FIELDS
                 total = earned if total is None else total + earned
-        return total
+        return occurrence if total is None else occurrence_from((*occurrence[:-1], total))
 
-    def _each(self, unit: str, occurrence: Occurrence) -> Decimal | None:
-        known = dimensions(occurrence, unit, self._agent_id)
-        return estimate(self._plan, metric_of(self._product_type, unit), known, _ONE)
+    def _remember(self, occurrence: Occurrence) -> list[tuple[int, Decimal]]:
+        """What one of each priced measure earns, as (field, amount), for occurrences of this description."""
+        earns = []
+        for unit in self._rated[occurrence.kind]:
+            known = dimensions(occurrence, unit, self._agent_id)
+            each = estimate(self._plan, metric_of(self._product_type, unit), known, _ONE)
+            if each is not None:
+                earns.append((FIELDS[unit], each))
+        if len(self._earns) < _REMEMBERED_MAX:
+            self._earns[occurrence[:4]] = earns
+        return earns
 
     def usage_revenue(self, metric: str, known: dict[str, str], quantity: Decimal) -> Decimal | None:
         """What a usage event of any metric earns at list price."""

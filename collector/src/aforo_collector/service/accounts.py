@@ -8,10 +8,10 @@ from typing import NamedTuple
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
-from aforo_collector.domain.span import Role, Span
+from aforo_collector.domain.span import Span
 from aforo_collector.domain.trace import ARRIVED, CUT, Node, Standing, Tree, standing
-from aforo_collector.domain.usage import Booking, Occurrence
-from aforo_collector.pipeline.admit import metadata_of
+from aforo_collector.domain.usage import Occurrence
+from aforo_collector.pipeline.admit import stated_fields
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -25,7 +25,6 @@ from .finals import Finals
 DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
 PARENT_CYCLE = "PARENT_CYCLE"
-_USAGE = int(Role.USAGE)
 _RECORD = Standing.RECORD
 
 
@@ -36,8 +35,10 @@ class Account(NamedTuple):
     session: Session | None
     terms: Terms
     cost_of: CostOf
-    booked: list[Occurrence]
-    """Recorded in this transaction and not yet in the session's totals."""
+    joined: list[Span]
+    """Spans that are new to the session."""
+    records: list[tuple[Node, Span, int]]
+    """What counts and is not recorded yet; the number is the VOID that a new record follows, 0 for none."""
 
 
 class Accounts:
@@ -55,35 +56,34 @@ class Accounts:
     def account(self, tenant_no: int, tree: Tree, now_ns: int) -> None:
         """Bring what is recorded of a tree's changed spans in line with what they count for now."""
         accounts: dict[Identity, Account] = {}
-        known: Identity | None = None
         account: Account | None = None
+        known: Identity | None = None
         for node in list(tree.changed.values()):
-            if not node.flags & ARRIVED:
+            flags = node.flags
+            if not flags & ARRIVED:
                 continue
             if account is None or node.identity is not known:
                 known = node.identity
                 account = accounts.get(known)
                 if account is None:
                     account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
+                strand, session, _, _, joined, records = account
             if node.strand_no:
                 self._review(tenant_no, tree, account, node, now_ns)
                 continue
             span = node.span or tree.span(node)
-            node.strand_no = account.strand.strand_no
-            if node.flags & CUT:
+            node.strand_no = strand.strand_no
+            if flags & CUT:
                 detail = "the span is its own ancestor; it was billed without its parent"
                 self._aside(tenant_no, PARENT_CYCLE, detail, span, node, now_ns)
-            if account.session is None:
+            if session is not None:
+                joined.append(span)
                 if standing(node) is _RECORD:
-                    self._unassigned(tenant_no, span, node, now_ns)
-                continue
-            self._join(account.session, known, span, now_ns)
-            if standing(node) is _RECORD:
-                node.event_no = self._record(
-                    tenant_no, account, span, meter(node, span, account.cost_of), 0, now_ns
-                )
-        for account in accounts.values():
-            self._total(account)
+                    records.append((node, span, 0))
+            elif standing(node) is _RECORD:
+                self._unassigned(tenant_no, span, node, now_ns)
+        for identity, account in accounts.items():
+            self._book(tenant_no, identity, account, now_ns)
 
     def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
         payer = payer_of(identity)
@@ -94,51 +94,50 @@ class Accounts:
             if session.spans:
                 session = self._finals.current(session, now_ns)
             self._store.sessions.changed(session)
+        session_no = session.session_no if session is not None else 0
         strand = self._store.traces.strand(tree.trace_no, identity)
-        if strand is None:
-            session_no = session.session_no if session is not None else 0
+        # The session of a remembered strand may have lost its last span since, and been taken away.
+        if strand is None or strand.session_no != session_no:
             numbers = self._store.interning.payer(tenant_no, payer)
             strand = self._store.traces.new_strand(
                 tree.trace_no, tree.trace_id, identity, numbers, session_no
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
-        return Account(strand, session, terms, self._contracts.cost_of(tenant_no), [])
+        return Account(strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
 
-    def _join(self, session: Session, identity: Identity, span: Span, now_ns: int) -> None:
-        if session.closed_ns:
+    def _book(self, tenant_no: int, identity: Identity, account: Account, now_ns: int) -> None:
+        """Count the spans of an account into its session and record what they are."""
+        strand, session, terms, cost_of, joined, records = account
+        if session is None:
             return
-        start_ns = span.start_ns
-        if start_ns <= session.lead_start_ns or not session.spans:
-            session.leads(start_ns, span.span_id, identity)
-        session.cover(start_ns, span.end_ns, self._idle_ns)
-        session.spans += 1
-        session.touched_ns = now_ns
+        late = session.closed_ns > 0
+        if joined and not late:
+            session.join(joined, identity, now_ns, self._idle_ns)
+        booked = []
+        append, rated = self._store.events.append, terms.rated
+        for node, span, corrects in records:
+            occurrence = meter(node, span, cost_of)
+            metadata = None
+            if span.recorded is None:
+                occurrence = rated(occurrence)
+            elif self._routed(tenant_no, span):
+                occurrence, metadata = _rated_usage(span, occurrence, terms)
+            else:
+                continue
+            booked.append(occurrence)
+            end_ns = span.end_ns
+            node.event_no = append(
+                tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence[0]),
+                occurrence, late, now_ns, corrects, metadata,
+            )  # fmt: skip
+        if booked:
+            (session.late if late else session.totals).add(booked)
 
-    def _record(
-        self, tenant_no: int, account: Account, span: Span, occurrence: Occurrence, corrects: int, now_ns: int
-    ) -> int:
-        strand, session, terms, _, booked = account
-        metadata = None
-        if span.role == _USAGE:
-            occurrence, metadata = _rated_usage(span, occurrence, terms)
-        else:
-            revenue = terms.revenue(occurrence)
-            if revenue is not None:
-                occurrence = Occurrence(*occurrence[:-1], revenue)
-        booked.append(occurrence)
-        late = session is not None and session.closed_ns > 0
-        end_ns = span.end_ns
-        booking = Booking(
-            tenant_no, strand.strand_no, strand.payer_no, strand.customer_no, span.span_id, end_ns,
-            end_ns - span.start_ns, terms.mask(occurrence.kind), occurrence, late, corrects, metadata,
-        )  # fmt: skip
-        return self._store.events.append(booking, now_ns)
-
-    def _total(self, account: Account) -> None:
-        session = account.session
-        if session is not None and account.booked:
-            totals = session.late if session.closed_ns else session.totals
-            totals.add(account.booked)
+    def _routed(self, tenant_no: int, span: Span) -> bool:
+        """Whether the conditions of its billable unit let a hand-recorded event count."""
+        assert span.recorded is not None
+        unit = self._contracts.catalog(tenant_no).unit(span.recorded.metric)
+        return unit is None or not unit.conditions or unit.admits(stated_fields(span))
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -147,8 +146,7 @@ class Accounts:
         if moved:
             self._leave(tree, node, now_ns)
             node.strand_no = account.strand.strand_no
-            if account.session is not None:
-                self._join(account.session, node.identity, span, now_ns)
+            account.joined.append(span)
         counts = standing(node) is _RECORD
         if account.session is None:
             if counts and moved:
@@ -163,8 +161,8 @@ class Accounts:
             if wanted is not None and not moved and _counts(recorded) == _counts(wanted):
                 return
         corrects = self._void(tenant_no, node, now_ns) if node.event_no else 0
-        if wanted is not None:
-            node.event_no = self._record(tenant_no, account, span, wanted, corrects, now_ns)
+        if counts:
+            account.records.append((node, span, corrects))
 
     def _same(self, strand_no: int, strand: Strand) -> bool:
         if strand_no == strand.strand_no:
@@ -192,13 +190,9 @@ class Accounts:
         strand, _ = self._store.traces.stored_strand(row["strand_no"])
         session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
         late = session.closed_ns > 0
-        booking = Booking(
-            tenant_no, strand.strand_no, strand.payer_no, strand.customer_no, node.span_id, row["occurred_ns"],
-            row["duration_ns"], row["units"], recorded, late,
-        )  # fmt: skip
         (session.late if late else session.totals).add([recorded], -1)
         self._store.sessions.changed(session)
-        void_no = self._store.events.take_back(node.event_no, booking, now_ns)
+        void_no = self._store.events.take_back(node.event_no, tenant_no, strand, row, recorded, late, now_ns)
         node.event_no = 0
         return void_no
 
@@ -217,10 +211,9 @@ class Accounts:
         session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
-        account = Account(strand, session, terms, cost_of, [])
         corrects = self._void(tenant_no, node, now_ns)
-        node.event_no = self._record(tenant_no, account, span, occurrence, corrects, now_ns)
-        self._total(account)
+        account = Account(strand, session, terms, cost_of, [], [(node, span, corrects)])
+        self._book(tenant_no, payer, account, now_ns)
         self._store.sessions.changed(session)
         self._store.traces.save(trace_no, [node], [])
         return True
@@ -254,10 +247,10 @@ def _counts(occurrence: Occurrence) -> Occurrence:
 
 
 def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:
-    metadata = metadata_of(span)
-    known = {key: value for key, value in metadata.items() if isinstance(value, str)}
-    revenue = terms.usage_revenue(occurrence.metric, known, occurrence.quantity)
-    label = terms.dimension(occurrence.metric, known)
+    assert span.recorded is not None
+    known = stated_fields(span)
     return occurrence._replace(
-        label=label, revenue=revenue
-    ), span.recorded.metadata if span.recorded else None
+        label=terms.dimension(occurrence.metric, known),
+        status=known.get("executionStatus", ""),
+        revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
+    ), span.recorded.metadata or None

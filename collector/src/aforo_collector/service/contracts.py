@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aforo_collector.domain.catalog import EMPTY_CATALOG, Catalog
-from aforo_collector.domain.identity import DEFAULT_PRODUCT_TYPE, Identity
+from aforo_collector.domain.identity import DEFAULT_PRODUCT_TYPE, Identity, identity_from
 from aforo_collector.domain.metering import CostOf
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.interning import Bounded
@@ -48,4 +48,5 @@ class Contracts:
 
 def payer_of(identity: Identity) -> Identity:
     """The part of an identity that says who pays for what: no session, and a product type always."""
-    return Identity(*identity[:4], identity.product_type or DEFAULT_PRODUCT_TYPE)
+    customer, team, agent, app, product, _ = identity
+    return identity_from((customer, team, agent, app, product or DEFAULT_PRODUCT_TYPE, ""))

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 from aforo_collector.domain.session import NS_PER_MS, CloseReason, Policy, Session
-from aforo_collector.domain.usage import Booking, Kind, Occurrence
+from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.views import session_totals
 
@@ -56,16 +56,13 @@ class Finals:
         session.closed_ns = closed_ns
         session.close_reason = reason.value
         active_s = Decimal(session.active_ns // NS_PER_MS) / 1000
-        occurrence = Occurrence(Kind.FINAL, status=reason.value, calls=1, quantity=active_s)
-        revenue = terms.revenue(occurrence)
-        if revenue is not None:
-            occurrence = occurrence._replace(revenue=revenue)
-            session.totals.revenue += revenue
+        occurrence = terms.rated(Occurrence(Kind.FINAL, status=reason.value, calls=1, quantity=active_s))
+        if occurrence.revenue is not None:
+            session.totals.revenue += occurrence.revenue
         strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
-        booking = Booking(
-            tenant_no, strand.strand_no, payer_no, customer_no, 0, session.last_ns or closed_ns,
-            session.last_ns - session.first_ns, terms.mask(Kind.FINAL), occurrence,
+        session.final_event_no = self._store.events.append(
+            tenant_no, strand, 0, session.last_ns or closed_ns, session.last_ns - session.first_ns,
+            terms.mask(Kind.FINAL), occurrence, adjustment=False, now_ns=now_ns,
             metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
         )  # fmt: skip
-        session.final_event_no = self._store.events.append(booking, now_ns)
         self._store.sessions.changed(session)

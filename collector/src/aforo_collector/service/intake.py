@@ -74,17 +74,15 @@ class Intake:
         batch_no = self._store.traces.next_batch_no()
         recorded = duplicates = conflicts = 0
         rejections: list[Rejection] = []
-        trees = self._trees
+        trees = self._trees_of(delivery)
         for position, span in enumerate(delivery.spans):
             if isinstance(span, Rejection):
                 rejections.append(span)
                 self._aside(tenant_no, span, None, batch_no, position, now_ns)
                 continue
-            tree = trees.get((span.trace_id, tenant_no))
-            if tree is None:
-                tree = self._tree(span.trace_id, tenant_no)
+            tree = trees[span.trace_id]
             if span.role >= _USAGE:
-                verdict = self._by_hand(tree, span, tenant_no, catalog, now_ns, batch_no, position)
+                verdict = self._by_hand(tree, span, tenant_no, catalog, batch_no, position)
             else:
                 verdict = "" if link(tree, span, batch_no, position) else self._again(tree, span)
             if not verdict:
@@ -106,21 +104,25 @@ class Intake:
         self._store.count(tenant_no, DOOR, counts)
         return Receipt(*counts[:4], rejections)
 
-    def _tree(self, trace_id: bytes, tenant_no: int) -> Tree:
-        trace_no, known = self._store.traces.trace(trace_id, tenant_no)
-        tree = Tree(trace_id, trace_no, self._store.traces.load if known else None, self._archive.span_of)
-        self._trees[trace_id, tenant_no] = tree
-        return tree
+    def _trees_of(self, delivery: Delivery) -> dict[bytes, Tree]:
+        """The trees that spans of a delivery belong to, by trace id."""
+        tenant_no = delivery.tenant_no
+        found: dict[bytes, Tree] = {}
+        missing: list[bytes] = []
+        for trace_id in {span.trace_id: None for span in delivery.spans if not isinstance(span, Rejection)}:
+            tree = self._trees.get((trace_id, tenant_no))
+            if tree is None:
+                missing.append(trace_id)
+            else:
+                found[trace_id] = tree
+        traces = self._store.traces
+        for trace_id, (trace_no, known) in traces.numbers(missing, tenant_no).items():
+            tree = Tree(trace_id, trace_no, traces.load if known else None, self._archive.span_of)
+            self._trees[trace_id, tenant_no] = found[trace_id] = tree
+        return found
 
     def _by_hand(
-        self,
-        tree: Tree,
-        span: Span,
-        tenant_no: int,
-        catalog: Catalog,
-        now_ns: int,
-        batch_no: int,
-        position: int,
+        self, tree: Tree, span: Span, tenant_no: int, catalog: Catalog, batch_no: int, position: int
     ) -> str:
         """Link what a program said itself; "" or why it does not count."""
         if (known := tree.find(span.span_id)) is not None and known.flags & ARRIVED:

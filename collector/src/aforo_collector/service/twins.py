@@ -11,48 +11,55 @@ The latest ids are remembered in memory, which is a window: spans of one call th
 from __future__ import annotations
 
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import ARRIVED, ROLE_MASK, ROLE_SHIFT, TWIN, Node, Standing, Tree, standing
+from aforo_collector.domain.trace import ARRIVED, ROLE_MASK, ROLE_SHIFT, TWIN, Standing, Tree, standing
 
 CALLS_REMEMBERED_MAX = 65_536
-_MODEL = Role.MODEL << ROLE_SHIFT
-_TOOL = Role.TOOL << ROLE_SHIFT
+_CALLS = (Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT)
 
 
 class Twins:
     """Marks all but one of the spans of a call with TWIN."""
 
     def __init__(self) -> None:
-        self._recent: dict[tuple[int, int, str], list[int]] = {}
+        self._recent: dict[int, dict[tuple[int, str], list[int]]] = {}
+        self._calls = 0
 
     def mark(self, tree: Tree) -> None:
         """Look at the spans that changed; marks change the tree's nodes in place."""
+        calls = self._recent.get(tree.trace_no)
+        if calls is None:
+            calls = {}
+        before = len(calls)
         groups = set()
         for node in tree.changed.values():
             role = node.flags & ROLE_MASK
-            if role not in (_MODEL, _TOOL) or not node.flags & ARRIVED:
+            if role not in _CALLS or not node.flags & ARRIVED:
                 continue
-            span = node.span
-            if span is None:
-                span = tree.span(node)
-            if not span.call_id:
+            call_id = (node.span or tree.span(node)).call_id
+            if not call_id:
                 continue
-            key = (tree.trace_no, role, span.call_id)
-            members = self._recent.get(key)
+            key = (role, call_id)
+            members = calls.get(key)
             if members is None:
-                self._remember(key, node.span_id)
-            else:
-                if node.span_id not in members:
-                    members.append(node.span_id)
-                if len(members) > 1:
-                    groups.add(key)
+                calls[key] = [node.span_id]
+                continue
+            if node.span_id not in members:
+                members.append(node.span_id)
+            if len(members) > 1:
+                groups.add(key)
         for key in groups:
-            self._settle(tree, self._recent[key])
+            self._settle(tree, calls[key])
+        if len(calls) > before:
+            self._recent[tree.trace_no] = calls
+            self._calls += len(calls) - before
+            if self._calls > CALLS_REMEMBERED_MAX:
+                self._forget_oldest()
 
-    def _remember(self, key: tuple[int, int, str], span_id: int) -> None:
-        if len(self._recent) >= CALLS_REMEMBERED_MAX:
-            for old in list(self._recent)[: CALLS_REMEMBERED_MAX // 2]:
-                del self._recent[old]
-        self._recent[key] = [span_id]
+    def _forget_oldest(self) -> None:
+        for trace_no in list(self._recent)[:-1]:  # the tree at hand stays
+            self._calls -= len(self._recent.pop(trace_no))
+            if self._calls <= CALLS_REMEMBERED_MAX // 2:
+                break
 
     def _settle(self, tree: Tree, members: list[int]) -> None:
         nodes = [node for span_id in members if (node := tree.find(span_id)) is not None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aforo_collector.domain.money import CONTEXT
-from aforo_collector.domain.session import Policy
+from aforo_collector.domain.session import NS_PER_S, Policy
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .intake import Delivery, Intake, Receipt
@@ -74,8 +74,11 @@ class Writer:
     def deliver(self, make: Callable[[int], Delivery], spans: int = 512) -> Future[Receipt]:
         """Queue a delivery; `make` is called on the writer thread with the time in ns. Raises `QueueFull`."""
 
-        def take(now_ns: int) -> Receipt:
-            delivery = make(now_ns)
+        def take(now_ns: int) -> Receipt | ValueError:
+            try:
+                delivery = make(now_ns)
+            except ValueError as error:  # nothing is written yet: a malformed body costs the others nothing
+                return error
             return self.intake.take(delivery, now_ns)
 
         return self._put(_Work(take, spans))
@@ -93,12 +96,12 @@ class Writer:
 
     def _run(self) -> None:
         decimal.setcontext(CONTEXT.copy())
-        swept = 0.0
+        swept = 0
         running = True
         while running:
-            if time.monotonic() - swept >= SWEEP_INTERVAL_S:
+            if time.monotonic_ns() - swept >= SWEEP_INTERVAL_S * NS_PER_S:
                 self._sweep()
-                swept = time.monotonic()
+                swept = time.monotonic_ns()
             try:
                 first = self._queue.get(timeout=SWEEP_INTERVAL_S)
             except queue.Empty:
@@ -135,7 +138,7 @@ class Writer:
             return
         try:
             results = self._transaction(group)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is an answer, and the writer lives on
             if len(group) > 1:
                 for work in group:
                     self._alone(work)
@@ -143,19 +146,25 @@ class Writer:
                 self._fail(group[0], error)
             return
         for work, result in zip(group, results, strict=True):
-            work.future.set_result(result)
+            self._answer(work, result)
 
     def _alone(self, work: _Work) -> None:
         try:
             result = self._transaction([work])[0]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is the answer to this work alone
             self._fail(work, error)
+        else:
+            self._answer(work, result)
+
+    def _answer(self, work: _Work, result: object) -> None:
+        if isinstance(result, Exception):
+            work.future.set_exception(result)
         else:
             work.future.set_result(result)
 
     def _fail(self, work: _Work, error: Exception) -> None:
         if not isinstance(error, ValueError | LookupError):
-            logger.exception("a transaction failed and was rolled back")
+            logger.error("a transaction failed and was rolled back", exc_info=error)
         work.future.set_exception(error)
 
     def _transaction(self, group: list[_Work]) -> list[Any]:

@@ -12,20 +12,18 @@ from aforo_collector.domain.session import Policy, Session
 from .interning import Bounded, Interning
 
 _COLUMNS = "session_no, tenant_no, customer_no, session_id, touched_ns, closed_ns, body"
-_encoder = msgspec.json.Encoder(decimal_format="string")
-_decoder = msgspec.json.Decoder(Session)
+_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+_decoder = msgspec.msgpack.Decoder(Session)
 
 
 def encode(session: Session) -> bytes:
-    """The stored form of a session."""
+    """The stored form of a session: MessagePack, amounts as decimal text."""
     return _encoder.encode(session)
 
 
 def decode(body: bytes) -> Session:
     """A session from its stored form."""
-    session = _decoder.decode(body)
-    session.active = [(start, end) for start, end in session.active]
-    return session
+    return _decoder.decode(body)
 
 
 class SessionRows:

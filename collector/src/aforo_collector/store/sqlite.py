@@ -10,11 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from threading import Lock
-
-from aforo_collector.domain.money import CONTEXT
 
 from .sqlite_schema import DDL, VERSION
 
@@ -25,12 +22,6 @@ FILE_NAME = "aforo.db"
 
 class StoreError(Exception):
     """The store cannot be used as it is; says why and what to do. Nothing was changed."""
-
-
-def _decimal_add(left: str, right: str) -> str:
-    if right == "0":
-        return left
-    return str(CONTEXT.add(Decimal(left), Decimal(right)))
 
 
 class Database:
@@ -56,11 +47,9 @@ class Database:
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=256
         )
-        connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
-        return connection
 
     def _migrate(self) -> None:
         found = self.write.execute("PRAGMA user_version").fetchone()[0]

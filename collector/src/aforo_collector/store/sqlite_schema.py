@@ -73,7 +73,6 @@ CREATE TABLE usage_events (
     metadata TEXT
 );
 CREATE INDEX corrections_by_span ON usage_events (span_id) WHERE kind >= 5;
-CREATE INDEX usage_events_by_priced ON usage_events (corrects) WHERE kind = 5;
 CREATE TABLE voided (event_no INTEGER PRIMARY KEY, by_event_no INTEGER NOT NULL);
 CREATE TABLE unpriced (event_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL);
 CREATE TABLE event_keys (

@@ -30,6 +30,7 @@ class SqliteWriter:
 
     def commit(self, policy: Policy) -> None:
         """Write what is held and commit; on return it is on disk."""
+        self.traces.flush()
         self.events.flush()
         self.sessions.save(policy)
         self._db.execute("COMMIT")

@@ -41,6 +41,7 @@ class TraceRows:
         self._traces: Bounded[tuple[bytes, int], int] = Bounded(40_000)
         self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(20_000)
         self._identities: Bounded[int, Identity] = Bounded(20_000)
+        self._new_strands: list[tuple[int, int, bytes, int, int]] = []
         self.forget()
 
     def forget(self) -> None:
@@ -48,6 +49,7 @@ class TraceRows:
         self._traces.clear()
         self._strands.clear()
         self._identities.clear()
+        self._new_strands.clear()
         self._next_trace_no = self._next("spans", "trace_no")
         self._next_strand_no = self._next("strands", "strand_no")
         self._next_batch_no = self._next("batches", "batch_no")
@@ -58,24 +60,35 @@ class TraceRows:
 
     def trace(self, trace_id: bytes, tenant_no: int) -> tuple[int, bool]:
         """(trace number, whether the store may already hold spans of it)."""
-        key = (trace_id, tenant_no)
-        number = self._traces.get(key)
-        if number is not None:
-            return number, True
-        number = self._next_trace_no
-        cursor = self._db.execute(
-            "INSERT INTO traces (trace_id, tenant_no, trace_no) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (trace_id, tenant_no, number),
-        )
-        known = not cursor.rowcount
-        if known:
-            number = self._db.execute(
-                "SELECT trace_no FROM traces WHERE trace_id = ? AND tenant_no = ?", key
-            ).fetchone()[0]
-        else:
-            self._next_trace_no += 1
-        self._traces.put(key, number)
-        return number, known
+        return self.numbers([trace_id], tenant_no)[trace_id]
+
+    def numbers(self, trace_ids: Iterable[bytes], tenant_no: int) -> dict[bytes, tuple[int, bool]]:
+        """(trace number, whether the store may already hold spans of it) of each of different traces."""
+        found: dict[bytes, tuple[int, bool]] = {}
+        rows: list[tuple[bytes, int, int]] = []
+        for trace_id in trace_ids:
+            number = self._traces.get((trace_id, tenant_no))
+            if number is None:
+                rows.append((trace_id, tenant_no, self._next_trace_no + len(rows)))
+            else:
+                found[trace_id] = number, True
+        if not rows:
+            return found
+        # Nearly always all of them are new, and then the one statement that says so has written them too.
+        written = self._db.executemany("INSERT INTO traces VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
+        all_new = written.rowcount == len(rows)
+        for trace_id, _, new_no in rows:
+            number = new_no if all_new else self._stored_number(trace_id, tenant_no)
+            found[trace_id] = number, number != new_no
+            self._traces.put((trace_id, tenant_no), number)
+        self._next_trace_no += len(rows)
+        return found
+
+    def _stored_number(self, trace_id: bytes, tenant_no: int) -> int:
+        row = self._db.execute(
+            "SELECT trace_no FROM traces WHERE trace_id = ? AND tenant_no = ?", (trace_id, tenant_no)
+        ).fetchone()
+        return int(row[0])
 
     def next_batch_no(self) -> int:
         """A number for a delivered body; a number that is not used leaves a gap."""
@@ -109,16 +122,21 @@ class TraceRows:
         """Start a strand; the same identity may get another one later, which means the same."""
         number = self._next_strand_no
         self._next_strand_no += 1
-        self._db.execute(
-            "INSERT INTO strands VALUES (?, ?, ?, ?, ?)", (number, trace_no, trace_id, payer[0], session_no)
-        )
+        self._new_strands.append((number, trace_no, trace_id, payer[0], session_no))
         strand = Strand(number, payer[0], payer[1], session_no)
         self._strands.put((trace_no, identity), strand)
         self._identities.put(number, identity)
         return strand
 
+    def flush(self) -> None:
+        """Write the strands that are held."""
+        if self._new_strands:
+            self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?)", self._new_strands)
+            self._new_strands.clear()
+
     def stored_strand(self, strand_no: int) -> tuple[Strand, bytes]:
         """(strand, trace id) by number."""
+        self.flush()
         row = self._db.execute(
             "SELECT payer_no, session_no, trace_id FROM strands WHERE strand_no = ?", (strand_no,)
         ).fetchone()
@@ -131,8 +149,9 @@ class TraceRows:
         """The effective identity of a strand; its session is empty where it fell back to the trace id."""
         identity = self._identities.get(strand_no)
         if identity is None:
-            payer_no, session_id, trace_id, own = self._db.execute(
-                "SELECT payer_no, session_id, trace_id, st.session_no FROM strands st"
+            self.flush()
+            payer_no, session_id, trace_id = self._db.execute(
+                "SELECT payer_no, session_id, trace_id FROM strands st"
                 " LEFT JOIN sessions USING (session_no) WHERE strand_no = ?",
                 (strand_no,),
             ).fetchone()
@@ -163,9 +182,11 @@ class TraceRows:
         """Update stored nodes; append new ones to `inserts`, which goes to `insert` in one piece."""
         name = self._interning.name
         for node in nodes:
+            label, within = node.label, node.within
             row = (
                 trace_no, node.span_id, node.parent_id, node.flags, node.first_child, node.next_sibling,
-                name(node.label), name(node.within), node.strand_no, node.event_no, node.batch_no, node.position,
+                name(label) if label else 0, name(within) if within else 0, node.strand_no, node.event_no,
+                node.batch_no, node.position,
             )  # fmt: skip
             if node.stored:
                 self._db.execute(_UPDATE, row)
@@ -178,6 +199,7 @@ class TraceRows:
 
     def spans_of_session(self, session_no: int) -> list[tuple[int, Node]]:
         """(strand number, node with batch and position) of every stored span of a session."""
+        self.flush()
         rows = self._db.execute(
             "SELECT sp.strand_no, sp.span_id, sp.batch_no, sp.position FROM strands st"
             " JOIN spans sp ON sp.trace_no = st.trace_no AND sp.strand_no = st.strand_no WHERE st.session_no = ?",

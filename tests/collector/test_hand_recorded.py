@@ -1,0 +1,75 @@
+"""Usage that a program records itself: filters and prices look at its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aforo_collector.domain.catalog_file import parse
+
+from . import readings
+from .engine import Engine, body, span
+
+CATALOG = {
+    "currency": "USD",
+    "billable_units": [
+        {"name": "requests", "filter": [{"field": "status_code", "operator": "LESS_THAN", "value": "400"}]}
+    ],
+    "rate_plans": [
+        {
+            "code": "pro",
+            "prices": [
+                {
+                    "metric": "requests", "model": "PER_UNIT", "unit_price": "0.5",
+                    "outcome_weights": {"SUCCESS": "1", "ERROR": "0"},
+                }
+            ],
+        }
+    ],
+    "products": [{"code": "gateway", "type": "AGENTIC_API", "rate_plan": "pro"}],
+    "customers": [{"id": "acme", "products": ["gateway"]}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine with a filtered unit and a price by outcome."""
+    made = Engine(tmp_path, parse(CATALOG))
+    yield made
+    made.database.close()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "amount"),
+    [
+        ('{"status_code": 200}', "1.50"),
+        ('{"status_code": "399", "executionStatus": "SUCCESS"}', "1.50"),
+        ('{"status_code": 200, "executionStatus": "ERROR"}', "0.00"),
+        ('{"status_code": 399.5}', "1.50"),
+        ('{"status_code": 500}', "0.00"),
+        ("{}", "0.00"),
+    ],
+)
+def test_filters_and_outcomes_decide_what_counts(engine: Engine, metadata: str, amount: str) -> None:
+    """An event counts toward its unit only if the unit's conditions hold, at the weight of its outcome."""
+    made = readings.recorded(1, "requests", "3", metadata, aforo__customer__id="acme")
+    [receipt] = engine.send(body([made]))
+    invoice = readings.reading(engine).invoice_preview(engine.tenant_no, "acme")
+
+    assert receipt.recorded == 1
+    assert invoice is not None
+    assert invoice["total"] == amount
+
+
+def test_a_session_that_was_emptied_can_come_back(engine: Engine) -> None:
+    """A span moves to its ancestor's session, which takes the old one away; a later span may open it anew."""
+    usage = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 5, "aforo.customer.id": "acme"}
+    engine.send(body([span(2, 1, **usage)]))
+    engine.send(body([span(1, **{"aforo.customer.id": "acme", "aforo.session.id": "s-1"})]))
+    engine.send(body([span(3, **usage)]))
+
+    reading = readings.reading(engine)
+    trace_session = (1).to_bytes(16, "big").hex()
+    sessions = reading.sessions(engine.tenant_no)["items"]
+    assert {s["sessionId"]: s["totals"]["modelCalls"] for s in sessions} == {"s-1": 1, trace_session: 1}
