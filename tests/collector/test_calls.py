@@ -42,6 +42,7 @@ def _in_every_order(tmp_path: Path, spans: list[dict[str, Any]], together: bool)
         else:
             for one in order:
                 engine.send(body([one]))
+                engine.restart()
         found.add(tuple(billed(engine)))
         engine.database.close()
     return found

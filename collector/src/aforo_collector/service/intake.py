@@ -57,7 +57,7 @@ class Intake:
         self.contracts = Contracts(cost_of)
         self.finals = Finals(store, self.contracts, policy)
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
-        self._twins = Twins()
+        self._twins = Twins(store.traces, self._archive)
         self._trees: dict[tuple[bytes, int], Tree] = {}
         self._closing: list[tuple[Node, Tree]] = []
 

@@ -4,23 +4,30 @@ Two instrumentations that do not see each other make siblings: both carry the re
 gave, or the tool call id that the model gave. They are one call when their times overlap; some servers hand
 out ids from a small range, and two calls one after the other with the same id are two calls.
 
-The latest ids are remembered in memory, which is a window: spans of one call that arrive further apart than
-`CALLS_REMEMBERED_MAX` calls are both billed.
+The latest ids are in memory; those of a trace that is not are read again from its latest
+`SPANS_LOOKED_BACK_MAX` spans, once. That is a window: in a trace of more spans than that, two spans of one
+call that arrive far apart are both billed.
 """
 
 from __future__ import annotations
 
 from aforo_collector.domain.span import Role, Span, bears_tokens
 from aforo_collector.domain.trace import ARRIVED, ROLE_MASK, ROLE_SHIFT, TWIN, Standing, Tree, standing
+from aforo_collector.store.trace_rows import TraceRows
 
-CALLS_REMEMBERED_MAX = 65_536
+from .archive import Archive
+
+CALLS_REMEMBERED_MAX = 8_192
+SPANS_LOOKED_BACK_MAX = 2_000
 _CALLS = (Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT)
 
 
 class Twins:
     """Marks all but one of the spans of a call with TWIN."""
 
-    def __init__(self) -> None:
+    def __init__(self, traces: TraceRows, archive: Archive) -> None:
+        self._traces = traces
+        self._archive = archive
         self._recent: dict[int, dict[tuple[int, str], list[int]]] = {}
         self._calls = 0
 
@@ -28,8 +35,8 @@ class Twins:
         """Look at the spans that changed; marks change the tree's nodes in place."""
         calls = self._recent.get(tree.trace_no)
         if calls is None:
-            calls = {}
-        before = len(calls)
+            calls = {} if tree.load is None else self._stored(tree)
+        before = len(self._recent.get(tree.trace_no, ()))
         groups = set()
         for node in tree.changed.values():
             role = node.flags & ROLE_MASK
@@ -54,6 +61,15 @@ class Twins:
             self._calls += len(calls) - before
             if self._calls > CALLS_REMEMBERED_MAX:
                 self._forget_oldest()
+
+    def _stored(self, tree: Tree) -> dict[tuple[int, str], list[int]]:
+        """The calls of a trace that memory has forgotten, or never knew because the process is new."""
+        calls: dict[tuple[int, str], list[int]] = {}
+        for node in self._traces.latest_calls(tree.trace_no, _CALLS, SPANS_LOOKED_BACK_MAX):
+            call_id = self._archive.span_of(node).call_id
+            if call_id:
+                calls.setdefault((node.flags & ROLE_MASK, call_id), []).append(node.span_id)
+        return calls
 
     def _forget_oldest(self) -> None:
         for trace_no in list(self._recent)[:-1]:  # the tree at hand stays

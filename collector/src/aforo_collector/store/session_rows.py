@@ -32,8 +32,8 @@ class SessionRows:
     def __init__(self, connection: sqlite3.Connection, interning: Interning) -> None:
         self._db = connection
         self._interning = interning
-        self._sessions: Bounded[int, Session] = Bounded(8_000)
-        self._numbers: Bounded[tuple[int, str], int] = Bounded(20_000)
+        self._sessions: Bounded[int, Session] = Bounded(1_000)
+        self._numbers: Bounded[tuple[int, str], int] = Bounded(4_000)
         self._changed: dict[int, Session] = {}
         self._fresh: set[int] = set()
         self.forget()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.trace import Node
+from aforo_collector.domain.trace import ROLE_MASK, Node
 
 from .interning import Bounded, Interning
 
@@ -38,9 +38,9 @@ class TraceRows:
     def __init__(self, connection: sqlite3.Connection, interning: Interning) -> None:
         self._db = connection
         self._interning = interning
-        self._traces: Bounded[tuple[bytes, int], int] = Bounded(40_000)
-        self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(20_000)
-        self._identities: Bounded[int, Identity] = Bounded(20_000)
+        self._traces: Bounded[tuple[bytes, int], int] = Bounded(4_000)
+        self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(2_000)
+        self._identities: Bounded[int, Identity] = Bounded(4_000)
         self._new_strands: list[tuple[int, int, bytes, int, int]] = []
         self.forget()
 
@@ -210,4 +210,18 @@ class TraceRows:
             node = Node(span_id)
             node.batch_no, node.position = batch_no, position
             found.append((strand_no, node))
+        return found
+
+    def latest_calls(self, trace_no: int, roles: tuple[int, ...], count_max: int) -> list[Node]:
+        """The nodes of a trace's latest stored spans that have one of these role flags."""
+        rows = self._db.execute(
+            "SELECT span_id, flags, batch_no, position FROM spans WHERE trace_no = ? AND flags & 1"
+            f" AND flags & {ROLE_MASK} IN ({', '.join(map(str, roles))}) ORDER BY batch_no DESC, position LIMIT ?",
+            (trace_no, count_max),
+        ).fetchall()
+        found = []
+        for span_id, flags, batch_no, position in rows:
+            node = Node(span_id)
+            node.flags, node.batch_no, node.position = flags, batch_no, position
+            found.append(node)
         return found
