@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from .checkpoints import Checkpoints
 from .sqlite_schema import DDL, VERSION
 
 CACHE_KIB = 65_536
-CHECKPOINT_PAGES = 16_384
 FILE_NAME = "aforo.db"
 
 
@@ -37,8 +37,9 @@ class Database:
             self.write.execute("PRAGMA journal_mode=WAL")
             self.write.execute("PRAGMA synchronous=FULL")
             self.write.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-            self.write.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            self.write.execute("PRAGMA wal_autocheckpoint=0")
             self._migrate()
+            self.checkpoints = Checkpoints(self._connect)
         except sqlite3.DatabaseError as error:
             self.write.close()
             raise StoreError(
@@ -85,6 +86,7 @@ class Database:
 
     def close(self) -> None:
         """Close every idle connection and, last, the writer, which folds the log into the file."""
+        self.checkpoints.stop()
         with self._lock:
             for connection in self._idle:
                 connection.close()

@@ -19,6 +19,7 @@ class SqliteWriter:
 
     def __init__(self, database: Database) -> None:
         self._db = database.write
+        self._checkpoints = database.checkpoints
         self.interning = Interning(self._db)
         self.traces = TraceRows(self._db, self.interning)
         self.sessions = SessionRows(self._db, self.interning)
@@ -26,6 +27,8 @@ class SqliteWriter:
 
     def begin(self) -> None:
         """Start a transaction."""
+        if self._checkpoints.log_is_long:
+            self._checkpoints.help(self._db)
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self, policy: Policy) -> None:
