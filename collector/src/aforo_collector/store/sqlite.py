@@ -1,8 +1,7 @@
 """Opening a collector's SQLite file: one writing connection, short-lived reading ones.
 
 WAL mode, so that readers see the last commit and never wait; `synchronous=FULL`, so that a commit is on
-disk before it is answered; a long write-ahead log, because pages touched again and again are cheaper to
-write once.
+disk before it is answered; checkpoints on a thread of their own, so that no commit waits for one.
 """
 
 from __future__ import annotations
