@@ -62,6 +62,17 @@ def test_filters_and_outcomes_decide_what_counts(engine: Engine, metadata: str, 
     assert invoice["total"] == amount
 
 
+def test_a_trace_of_refused_spans_keeps_its_number(engine: Engine) -> None:
+    """A trace whose every span was refused stays apart from the next one, also after a restart."""
+    refused = readings.recorded(1, "no_such_metric", "1", aforo__customer__id="acme", trace=1)
+    engine.send(body([refused]))
+    engine.restart()
+    engine.send(body([span(2, trace=2, **{"aforo.customer.id": "acme"})]))
+    engine.send(body([span(3, trace=1, **{"aforo.customer.id": "acme"})]))
+
+    assert engine.query("SELECT count(DISTINCT trace_no), count(*) FROM spans") == [(2, 2)]
+
+
 def test_a_session_that_was_emptied_can_come_back(engine: Engine) -> None:
     """A span moves to its ancestor's session, which takes the old one away; a later span may open it anew."""
     usage = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 5, "aforo.customer.id": "acme"}

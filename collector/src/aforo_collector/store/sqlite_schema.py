@@ -10,7 +10,7 @@ from __future__ import annotations
 VERSION = 1
 
 DDL = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, next_no INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE tenants (tenant_no INTEGER PRIMARY KEY, tenant_id TEXT NOT NULL UNIQUE);
 CREATE TABLE api_keys (

@@ -50,7 +50,8 @@ class TraceRows:
         self._strands.clear()
         self._identities.clear()
         self._new_strands.clear()
-        self._next_trace_no = self._next("spans", "trace_no")
+        row = self._db.execute("SELECT next_no FROM counters WHERE name = 'trace'").fetchone()
+        self._next_trace_no = self._stored_next_no = int(row[0]) if row is not None else 1
         self._next_strand_no = self._next("strands", "strand_no")
         self._next_batch_no = self._next("batches", "batch_no")
 
@@ -129,7 +130,10 @@ class TraceRows:
         return strand
 
     def flush(self) -> None:
-        """Write the strands that are held."""
+        """Write the strands that are held, and which number the next trace gets."""
+        if self._next_trace_no != self._stored_next_no:
+            self._db.execute("INSERT OR REPLACE INTO counters VALUES ('trace', ?)", (self._next_trace_no,))
+            self._stored_next_no = self._next_trace_no
         if self._new_strands:
             self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?)", self._new_strands)
             self._new_strands.clear()
