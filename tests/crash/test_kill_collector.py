@@ -113,8 +113,8 @@ def test_every_span_is_billed_once_through_twenty_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_every_span_is_billed_once_through_three_hundred_kills(tmp_path: Path) -> None:
+def test_every_span_is_billed_once_through_a_hundred_and_fifty_kills(tmp_path: Path) -> None:
     """The same for minutes, with a seed of the moment."""
     seed = int(os.environ.get("AFORO_CRASH_SEED", str(time.time_ns())))
     print(f"AFORO_CRASH_SEED={seed}")
-    _kill_again_and_again(tmp_path / "data", 300, seed)
+    _kill_again_and_again(tmp_path / "data", 150, seed)
