@@ -242,7 +242,7 @@ def test_a_full_queue_sends_away_and_loses_nothing(start: Start, tmp_path: Path)
     calls = collector.data(
         "/v1/usage-events", customerId=acme, metricName="agentic_api.tool_calls", limit=1000
     )
-    assert len(calls) == statuses.count(200) >= 256
+    assert len(calls) == statuses.count(200)
 
 
 async def _post_all(collector: Running, bodies: list[bytes], lock: sqlite3.Connection) -> list[int]:

@@ -203,6 +203,8 @@ class Accounts:
         trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
         node = self._store.traces.load(trace_no, row["span_id"])
         assert node is not None, "an event has its span"
+        if node.event_no != event_no:
+            return False  # recorded again meanwhile
         span = self._archive.span_of(node)
         cost_of = self._contracts.cost_of(tenant_no)
         occurrence = meter(node, span, cost_of)

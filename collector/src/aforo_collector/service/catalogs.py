@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Lock
 from typing import Any
 
 from aforo_collector.domain.catalog import EMPTY_CATALOG, Catalog
@@ -23,6 +24,7 @@ class Catalogs:
         self._catalogs: dict[int, Catalog] = {}
         self._books: dict[int, PriceBook] = {}
         self._public = PriceBook()
+        self._pricing = Lock()  # one catalog at a time, and what it prices is counted once
 
     def catalog(self, tenant_no: int) -> Catalog:
         """The catalog in force of a tenant."""
@@ -53,6 +55,10 @@ class Catalogs:
         the cost that was unknown before. Raises `CatalogError`, then nothing was changed.
         """
         catalog = parse(document)
+        with self._pricing:
+            return self._apply(tenant_no, catalog)
+
+    def _apply(self, tenant_no: int, catalog: Catalog) -> dict[str, Any]:
         before = self.catalog(tenant_no)
         if catalog == before and tenant_no in self._catalogs:
             return {"changed": False, "repriced": 0}
@@ -67,8 +73,9 @@ class Catalogs:
         except BaseException:
             self._writer.command(lambda _: self._use(tenant_no, before)).result()
             raise
-        return {"changed": True, "repriced": self.reprice(tenant_no)}
+        return {"changed": True, "repriced": reprice(self._store, self._writer, tenant_no)}
 
     def reprice(self, tenant_no: int) -> int:
         """Book the costs of a tenant that have become known; returns how many."""
-        return reprice(self._store, self._writer, tenant_no)
+        with self._pricing:
+            return reprice(self._store, self._writer, tenant_no)
