@@ -76,6 +76,6 @@ class Catalogs:
         return {"changed": True, "repriced": reprice(self._store, self._writer, tenant_no)}
 
     def reprice(self, tenant_no: int) -> int:
-        """Book the costs of a tenant that have become known; returns how many."""
+        """Record the costs of a tenant that have become known; returns how many."""
         with self._pricing:
             return reprice(self._store, self._writer, tenant_no)
