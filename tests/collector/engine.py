@@ -54,6 +54,17 @@ class Engine:
         self.database.close()
         self.open()
 
+    def fail(self, *bodies: bytes) -> None:
+        """Do all the work of a transaction, and lose it at its commit, as with a full disk."""
+        self.store.begin()
+        for body in bodies:
+            delivery = Delivery(self.tenant_no, PROTOBUF, body, decode(body, PROTOBUF, self.now_ns))
+            self.intake.take(delivery, self.now_ns)
+        self.intake.finish(self.now_ns)
+        self.store.events.flush()
+        self.intake.forget()
+        self.store.rollback()
+
     def send(self, *bodies: bytes) -> list[Receipt]:
         """Deliver bodies in one transaction."""
         self.store.begin()

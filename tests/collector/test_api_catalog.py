@@ -133,7 +133,7 @@ def test_a_repriced_call_that_turns_out_to_be_none_is_taken_back_whole(start: St
     outer = chat(acme, aforo__session__id=name, **own)
     send(collector, outer)
     price = {"provider": "in-house", "model": "in-house*", "input_mtok": "100", "output_mtok": "1000"}
-    put(collector, catalog_for(acme, price_overrides=[price]))
+    assert put(collector, catalog_for(acme, price_overrides=[price]))["meta"]["repriced"] == 1
     assert collector.data(f"/v1/sessions/{name}")["totals"]["unpricedCalls"] == 0
     inner = chat(acme, aforo__session__id=name, **own)
     inner.trace_id, inner.parent_span_id = outer.trace_id, outer.span_id

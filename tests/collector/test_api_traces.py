@@ -242,7 +242,9 @@ def test_a_full_queue_sends_away_and_loses_nothing(start: Start, tmp_path: Path)
     calls = collector.data(
         "/v1/usage-events", customerId=acme, metricName="agentic_api.tool_calls", limit=1000
     )
-    assert len(calls) == statuses.count(200)
+    assert len(calls) == statuses.count(200) >= 255, (
+        "256 may wait, one of them the start's own look at prices"
+    )
 
 
 async def _post_all(collector: Running, bodies: list[bytes], lock: sqlite3.Connection) -> list[int]:

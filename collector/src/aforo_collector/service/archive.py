@@ -29,6 +29,10 @@ class Archive:
         packed = self._compressor.compress(body)
         self._traces.put_batch(batch_no, tenant_no, now_ns, content_type, spans, packed)
 
+    def forget(self) -> None:
+        """Drop all memory: after a rollback a batch number may be given to another body."""
+        self._read.clear()
+
     def span_of(self, node: Node) -> Span:
         """The span of a stored node."""
         spans = self._read.get(node.batch_no)

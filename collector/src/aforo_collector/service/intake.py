@@ -65,6 +65,8 @@ class Intake:
         """Drop the work of a transaction that was rolled back."""
         self._trees.clear()
         self._closing.clear()
+        self._twins.forget()
+        self._archive.forget()
         self.contracts.forget()
 
     def take(self, delivery: Delivery, now_ns: int) -> Receipt:

@@ -17,7 +17,7 @@ from aforo_collector.store.trace_rows import TraceRows
 
 from .archive import Archive
 
-CALLS_REMEMBERED_MAX = 8_192
+CALLS_REMEMBERED_MAX = 65_536
 SPANS_LOOKED_BACK_MAX = 2_000
 _CALLS = (Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT)
 
@@ -34,9 +34,6 @@ class Twins:
     def mark(self, tree: Tree) -> None:
         """Look at the spans that changed; marks change the tree's nodes in place."""
         calls = self._recent.get(tree.trace_no)
-        if calls is None:
-            calls = {} if tree.load is None else self._stored(tree)
-        before = len(self._recent.get(tree.trace_no, ()))
         groups = set()
         for node in tree.changed.values():
             role = node.flags & ROLE_MASK
@@ -45,22 +42,35 @@ class Twins:
             call_id = (node.span or tree.span(node)).call_id
             if not call_id:
                 continue
+            if calls is None:  # only now, because a trace whose calls have no ids has none to look for
+                calls = self._remember(tree)
             key = (role, call_id)
             members = calls.get(key)
             if members is None:
                 calls[key] = [node.span_id]
+                self._calls += 1
                 continue
             if node.span_id not in members:
                 members.append(node.span_id)
             if len(members) > 1:
                 groups.add(key)
+        if calls is None:
+            return
         for key in groups:
             self._settle(tree, calls[key])
-        if len(calls) > before:
-            self._recent[tree.trace_no] = calls
-            self._calls += len(calls) - before
-            if self._calls > CALLS_REMEMBERED_MAX:
-                self._forget_oldest()
+        if self._calls > CALLS_REMEMBERED_MAX:
+            self._forget_oldest()
+
+    def forget(self) -> None:
+        """Drop all memory: after a rollback it may name spans that do not exist."""
+        self._recent.clear()
+        self._calls = 0
+
+    def _remember(self, tree: Tree) -> dict[tuple[int, str], list[int]]:
+        """Start to remember a trace, with the calls that it has in the store if it is not new."""
+        calls = self._recent[tree.trace_no] = {} if tree.load is None else self._stored(tree)
+        self._calls += len(calls)
+        return calls
 
     def _stored(self, tree: Tree) -> dict[tuple[int, str], list[int]]:
         """The calls of a trace that memory has forgotten, or never knew because the process is new."""

@@ -88,10 +88,6 @@ class SqliteWriter:
         rows = self._db.execute("SELECT event_no FROM unpriced WHERE tenant_no = ?", (tenant_no,)).fetchall()
         return [row[0] for row in rows]
 
-    def now_priced(self, event_no: int) -> None:
-        """An event's cost has become known."""
-        self._db.execute("DELETE FROM unpriced WHERE event_no = ?", (event_no,))
-
     def put_catalog(self, tenant_no: int, body: str, now_ns: int) -> None:
         """Append a version of a tenant's catalog."""
         self._db.execute(
