@@ -215,3 +215,22 @@ def test_a_price_that_arrives_later_rates_what_was_unpriced(engine: Engine) -> N
     assert (totals["unpricedCalls"], totals["modelCalls"], totals["tokens"]["total"]) == (0, 1, 110)
     assert Decimal(totals["providerCost"]) == 100 * RATES.input + 10 * RATES.output  # type: ignore[operator]
     assert engine.store.unpriced(engine.tenant_no) == []
+
+
+def test_a_rolled_back_delivery_leaves_no_trace_in_memory(tmp_path: Path) -> None:
+    """A batch number that is given again names the body that came, not the one whose transaction failed."""
+    acme = {"aforo.customer.id": "acme"}
+    before = body([span(2, 1, start_s=100, **acme), span(3, start_s=100, **acme)])
+    parent = span(1, start_s=100, **acme, **{"aforo.session.id": "s-1"})
+    lost, kept = body([parent, span(4, start_s=50, **acme)]), body([parent, span(5, start_s=70, **acme)])
+    started = []
+    for failing in (False, True):
+        engine = Engine(tmp_path / str(failing))
+        engine.send(before)
+        if failing:
+            engine.fail(lost)
+        engine.send(kept)
+        started.append(view(engine, (1).to_bytes(16, "big").hex())["startedAt"])
+        engine.database.close()
+
+    assert started[0] == started[1]
