@@ -15,8 +15,8 @@ import pytest
 from aforo_langchain import AforoCallbackHandler
 from aforo_langchain.runs import RUNS, OpenRun, RunTable
 from aforo_langchain.scopes import root_scope
-from aforo_langchain.spans import chain, model_call
-from aforo_sdk.plugin import Identity
+from aforo_langchain.spans import chain
+from aforo_sdk.plugin import Identity, model_call
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from aforo_langchain import AforoCallbackHandler
-from aforo_langchain.mapping import COUNT_MAX, Answer, answer_of, provider_of
+from aforo_langchain.mapping import answer_of, provider_of
+from aforo_sdk.plugin import COUNT_MAX, Answer
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache

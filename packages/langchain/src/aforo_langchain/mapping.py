@@ -5,11 +5,10 @@ things where usage belongs, so every value is checked, and what is no count is l
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aforo_sdk import conventions as c
-
-COUNT_MAX: Final = 2**63 - 1
+from aforo_sdk.plugin import COUNT_MAX, Answer, quality_of, raise_cache_writes, take_counts, tokens_of_usage
 
 _PROVIDERS: Final = {
     "amazon_bedrock": "aws.bedrock",
@@ -44,32 +43,6 @@ _INPUT_DETAILS: Final = {
 }
 _OUTPUT_DETAILS: Final = {"reasoning": c.REASONING_TOKENS, "audio": c.AUDIO_OUTPUT_TOKENS}
 
-# The same of a provider's own usage object, where LangChain has no standard one: OpenAI's names, or plain
-# totals, which win.
-_RAW_TOTALS: Final = {"prompt_tokens": c.INPUT_TOKENS, "completion_tokens": c.OUTPUT_TOKENS}
-_RAW_INPUT_DETAILS: Final = {"cached_tokens": c.CACHE_READ_TOKENS, "audio_tokens": c.AUDIO_INPUT_TOKENS}
-_RAW_OUTPUT_DETAILS: Final = {"reasoning_tokens": c.REASONING_TOKENS, "audio_tokens": c.AUDIO_OUTPUT_TOKENS}
-
-
-_NO_TOKENS: Final[Mapping[str, int]] = {}
-
-
-class Answer(NamedTuple):
-    """What a model answered, without a word of it.
-
-    `tokens` are the counts the provider gave, by attribute name: totals include their details, what it did
-    not say is not there. `quality` says how far the tokens can be trusted (values in `aforo_sdk.conventions`;
-    empty: nothing was consumed), `raw_usage` is the provider's own usage object, or LangChain's where there
-    is none. Names and ids may be empty.
-    """
-
-    tokens: Mapping[str, int] = _NO_TOKENS
-    quality: str = c.MISSING
-    raw_usage: object = None
-    model: str = ""
-    response_id: str = ""
-    asks_for_tools: bool = False
-
 
 def answer_of(result: object) -> Answer:
     """Read the `LLMResult` of a call that succeeded. Of several candidates the first carries the usage of
@@ -91,18 +64,13 @@ def answer_of(result: object) -> Answer:
     )
     usage = _dict(getattr(message, "usage_metadata", None))
     if usage.get("total_cost", 1) == 0:
-        return Answer(_NO_TOKENS, c.CACHED_RESPONSE, None, model, "", asks_for_tools)
+        return Answer({}, c.CACHED_RESPONSE, None, model, "", asks_for_tools)
     raw = said.get("token_usage") or said.get("usage") or output.get("token_usage") or output.get("usage")
-    tokens = _tokens(usage) if usage else _raw_tokens(_dict(raw))
-    into, out = tokens.get(c.INPUT_TOKENS), tokens.get(c.OUTPUT_TOKENS)
-    if into or out:
-        quality = c.REPORTED
-    else:
-        quality = c.MISSING if into is None and out is None else c.ZERO_ON_SUCCESS
+    tokens = _tokens(usage) if usage else tokens_of_usage(_dict(raw))
     response_id = said.get("id") or getattr(message, "id", None)
     if type(response_id) is not str or response_id.startswith(("run-", "lc_")):
         response_id = ""  # an id that LangChain made up itself is none of the provider's
-    return Answer(tokens, quality, raw or usage or None, model, response_id, asks_for_tools)
+    return Answer(tokens, quality_of(tokens), raw or usage or None, model, response_id, asks_for_tools)
 
 
 def broken_answer_of(result: object, error: BaseException) -> Answer:
@@ -127,37 +95,13 @@ def _tokens(usage: dict[str, Any]) -> dict[str, int]:
     if type(into) is int and type(out) is int and 0 <= into <= COUNT_MAX and 0 <= out <= COUNT_MAX:
         tokens = {c.INPUT_TOKENS: into, c.OUTPUT_TOKENS: out}  # as good as always
     else:
-        _count(tokens, usage, _TOTALS)
+        take_counts(tokens, usage, _TOTALS)
     if details := usage.get("input_token_details"):
-        _count(tokens, details, _INPUT_DETAILS)
+        take_counts(tokens, details, _INPUT_DETAILS)
     if details := usage.get("output_token_details"):
-        _count(tokens, details, _OUTPUT_DETAILS)
-    if c.USAGE_CACHE_WRITE_5M in tokens or c.USAGE_CACHE_WRITE_1H in tokens:
-        # langchain-anthropic reports cache_creation 0 beside the two lifetimes
-        lifetimes = tokens.get(c.USAGE_CACHE_WRITE_5M, 0) + tokens.get(c.USAGE_CACHE_WRITE_1H, 0)
-        tokens[c.CACHE_WRITE_TOKENS] = max(tokens.get(c.CACHE_WRITE_TOKENS, 0), lifetimes)
+        take_counts(tokens, details, _OUTPUT_DETAILS)
+    raise_cache_writes(tokens)  # langchain-anthropic reports cache_creation 0 beside the two lifetimes
     return tokens
-
-
-def _raw_tokens(usage: dict[str, Any]) -> dict[str, int]:
-    """Read a provider's own usage object."""
-    tokens: dict[str, int] = {}
-    _count(tokens, usage, _RAW_TOTALS)
-    _count(tokens, usage, _TOTALS)
-    _count(tokens, usage.get("prompt_tokens_details"), _RAW_INPUT_DETAILS)
-    _count(tokens, usage.get("completion_tokens_details"), _RAW_OUTPUT_DETAILS)
-    return tokens
-
-
-def _count(tokens: dict[str, int], counts: object, names: Mapping[str, str]) -> None:
-    """Take what is a count, from 0 to 2**63 - 1, under the attribute that its key stands for."""
-    if isinstance(counts, dict):
-        for key, value in counts.items():
-            name = names.get(key)
-            if name is not None:
-                number = int(value) if type(value) is float and value.is_integer() else value
-                if type(number) is int and 0 <= number <= COUNT_MAX:
-                    tokens[name] = number
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -233,16 +177,6 @@ def is_agent_loop(metadata: Mapping[str, object]) -> bool:
 def is_tool_error(output: object) -> bool:
     """Tell whether a tool's result is a `ToolMessage` that says it failed."""
     return getattr(output, "status", None) == "error" and getattr(output, "type", None) == "tool"
-
-
-def error_type_of(error: BaseException) -> str:
-    """Return `error.type` as the OTel conventions have it: the qualified class name, bare for what Python
-    brings.
-    """
-    cls = type(error)
-    if cls.__module__ in ("builtins", "asyncio.exceptions"):
-        return cls.__name__
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def is_steering(error: BaseException, kind: str = "GraphBubbleUp") -> bool:

@@ -80,15 +80,15 @@ def start_call(
         attributes, batch = b"", None
         if operation == c.EXECUTE_TOOL:
             opening = spans.tool_call(mapping.name_of(told.get("name"), serialized))
-            attributes = spans.step_index(next(scope.tree.steps)) + spans.call_id(told.get("tool_call_id"))
+            attributes = plugin.step_index(next(scope.tree.steps)) + plugin.call_id(told.get("tool_call_id"))
             in_loop = False
         elif operation == c.RETRIEVAL:
-            opening = spans.retrieval(mapping.name_of(told.get("name"), serialized))
+            opening = plugin.retrieval(mapping.name_of(told.get("name"), serialized))
         else:
             params = told.get("invocation_params")
             model = mapping.model_of(metadata, params)
-            opening = spans.model_call(operation, mapping.provider_of(metadata), model)
-            attributes = spans.step_index(next(scope.tree.steps))
+            opening = plugin.model_call(operation, mapping.provider_of(metadata), model)
+            attributes = plugin.step_index(next(scope.tree.steps))
             batch = params if told.get("batch_size", 1) > 1 else None
         span_id = plugin.new_span_id()
         RUNS.add(
@@ -118,7 +118,7 @@ def end_model(run_id: UUID, response: object) -> None:
             answer = mapping.answer_of(response)
             final = run.in_agent_loop and not answer.asks_for_tools
             spans.emit(
-                run, end_ns, spans.outcome(answer, c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL)
+                run, end_ns, plugin.outcome(answer, c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL)
             )
     except Exception as error:
         _excuse("end_model", error)
@@ -142,7 +142,7 @@ def fail(run_id: UUID, error: BaseException) -> None:
         if run is not None:
             if run.opening.is_step and mapping.is_steering(error, "GraphInterrupt"):
                 # On resume the tool is called again from its start: that call is the one to count.
-                run = replace(run, opening=spans.paused(run.opening), attributes=b"")
+                run = replace(run, opening=plugin.paused(run.opening), attributes=b"")
             _fail(run, time_ns(), error)
     except Exception as problem:
         _excuse("fail", problem)
@@ -157,7 +157,7 @@ def fail_model(run_id: UUID, error: BaseException, response: object) -> None:
         if run is None and answer.quality == c.PARTIAL:
             run = RUNS.take_late(key_of(run_id))
         if run is not None:
-            _fail(run, end_ns, error, spans.outcome(answer, c.STEP_MODEL_CALL))
+            _fail(run, end_ns, error, plugin.outcome(answer, c.STEP_MODEL_CALL))
             if not _in_event_loop():
                 _close_batch(run, end_ns)
     except Exception as problem:
@@ -166,7 +166,7 @@ def fail_model(run_id: UUID, error: BaseException, response: object) -> None:
 
 def _fail(run: OpenRun, end_ns: int, error: BaseException, outcome: bytes = b"") -> None:
     """Write the span of a run that an exception ended, unless LangGraph only steers with it."""
-    error_type = mapping.error_type_of(error)
+    error_type = plugin.error_type_of(error)
     if run.children:
         # An `ainvoke` that is cancelled never says so; whoever awaited it does.
         _close_inside(run, end_ns, error_type if error_type == "CancelledError" else c.ERROR_TYPE_OTHER)

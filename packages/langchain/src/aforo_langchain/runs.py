@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final, Optional, TypeAlias
 
-from aforo_sdk.plugin import new_span_id
+from aforo_sdk.plugin import Opening, new_span_id
 from langchain_core.runnables.config import var_child_runnable_config
 
 from aforo_langchain.scopes import Scope
@@ -26,21 +26,6 @@ RunKey: TypeAlias = Hashable
 def key_of(run_id: object) -> RunKey:
     """Return the key of a run id; one that is no UUID stands for itself."""
     return getattr(run_id, "int", run_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a span is from its start: name, OTLP kind, encoded attributes.
-
-    `is_step` says that it is a step (a model or tool call); `unfinished` are the attributes it gets in place
-    of an outcome if its run never ends.
-    """
-
-    name: str
-    kind: int
-    attributes: bytes
-    is_step: bool = False
-    unfinished: bytes = b""
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would triple the cost of the one object a run makes

@@ -1,4 +1,4 @@
-"""What a framework plugin builds on: identity, ids, encoded attributes, and `emit`.
+"""What a framework plugin builds on: identity, ids, operations, encoded attributes, and `emit`.
 
 A plugin keeps a small tuple when a run starts and calls `emit` once when it ends. Nothing here raises into
 the caller except for arguments of a wrong type in the encoders, nothing prints, and nothing touches the
@@ -6,32 +6,75 @@ OpenTelemetry context.
 
     parent = current_parent()
     trace_id, parent_id = parent or (new_trace_id(), 0)
-    emit(trace_id, new_span_id(), parent_id, "execute_tool search", KIND_INTERNAL, start_ns, time_ns(),
-         current_identity().attributes + text(OPERATION_NAME, "execute_tool") + text(TOOL_NAME, "search"))
+    opening = tool_call("search")
+    emit(trace_id, new_span_id(), parent_id, opening.name, opening.kind, start_ns, time_ns(),
+         opening.attributes + current_identity().attributes)
 """
 
+from aforo_sdk.answers import (
+    COUNT_MAX,
+    Answer,
+    answer_of_usage,
+    quality_of,
+    raise_cache_writes,
+    take_counts,
+    tokens_of_usage,
+)
 from aforo_sdk.identity import Identity
 from aforo_sdk.ids import new_span_id, new_trace_id
 from aforo_sdk.notices import count, warn_once
+from aforo_sdk.operations import (
+    Opening,
+    agent_call,
+    call_id,
+    error_type_of,
+    model_call,
+    outcome,
+    paused,
+    retrieval,
+    step_index,
+    structure,
+    tool_call,
+    workflow,
+)
 from aforo_sdk.parents import current_parent
 from aforo_sdk.runtime import capture_content, current_identity, emit
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
 __all__ = [
+    "COUNT_MAX",
+    "Answer",
     "Identity",
+    "Opening",
+    "agent_call",
+    "answer_of_usage",
     "boolean",
+    "call_id",
     "capture_content",
     "count",
     "counts",
     "current_identity",
     "current_parent",
     "emit",
+    "error_type_of",
     "integer",
+    "model_call",
     "new_span_id",
     "new_trace_id",
+    "outcome",
+    "paused",
+    "quality_of",
+    "raise_cache_writes",
+    "retrieval",
+    "step_index",
+    "structure",
+    "take_counts",
     "text",
     "text_once",
     "texts",
+    "tokens_of_usage",
+    "tool_call",
     "utf8",
     "warn_once",
+    "workflow",
 ]
