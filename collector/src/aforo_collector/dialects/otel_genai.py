@@ -50,13 +50,13 @@ _PROVIDER = ("gen_ai.provider.name", "gen_ai.system")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model")
 
 
-Frame = tuple[bytes, int, int, str, int, int, bool]
-"""What a span says outside of its attributes: trace id, span id, parent id, name, start, end, failed."""
+Frame = tuple[bytes, int, int, str, int, int, bool, str]
+"""What a span says outside of its attributes: trace id, span id, parent id, name, start, end, failed, source."""
 
 
 def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
     """Make a `Span` of one set of attributes; raises `SpanError` with the reason when it cannot."""
-    trace_id, span_id, parent_id, name, start_ns, end_ns, failed = frame
+    trace_id, span_id, parent_id, name, start_ns, end_ns, failed, source = frame
     if len(name) > TEXT_LENGTH_MAX:
         name = name[:TEXT_LENGTH_MAX]
     role = OTHER
@@ -92,7 +92,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         recorded = _recorded(attributes)
     return span_of((
         trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity_of(attributes, resource),
-        label, provider, call_id, status, step, quality, tokens, cost, recorded,
+        label, provider, call_id, status, step, quality, tokens, cost, recorded, source,
     ))  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def _hand_recorded(span: Span) -> Occurrence:
 
 
 def _model(flags: int, span: Span, cost_of: CostOf) -> Occurrence:
-    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _ = span
+    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _ = span
     counted = 0 if flags & CALL_BELOW else 1
     if quality == "cached_response":
         return Occurrence(Kind.MODEL, label, "SUCCESS", step_type, calls=1, quality=quality)

@@ -138,7 +138,7 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, _, _, quality, tokens, _, _ = span
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, _, _, quality, tokens, _, _, _ = span
     nodes, changed = tree.nodes, tree.changed
     node = nodes.get(span_id) or tree.find(span_id)
     if node is None:

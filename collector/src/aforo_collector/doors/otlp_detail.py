@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import msgspec
 from google.protobuf.message import DecodeError
 
-from aforo_collector.dialects.values import Plain, Value, plain
-
 from .otlp import JSON
 from .otlp_detail_schema import ArrayValue, Event, KeyValueList, Request
 
@@ -49,18 +47,6 @@ class Detail(NamedTuple):
     attributes: dict[str, Any]
     resource: dict[str, Any]
     events: list[tuple[str, int, dict[str, Any]]]
-
-    @property
-    def failed(self) -> bool:
-        """Whether the status is error."""
-        return self.status_code == 2
-
-    def values(self) -> dict[str, Value]:
-        """The attributes as dialects read them: lists and maps are there, but have no scalar."""
-        return {
-            name: plain(value) if isinstance(value, str | bool | int | float) else Plain()
-            for name, value in self.attributes.items()
-        }
 
 
 def details(body: bytes, content_type: str, positions: Collection[int]) -> dict[int, Detail]:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from aforo_collector.dialects.values import TEXT_LENGTH_MAX
+
 
 class AnyValue(msgspec.Struct, gc=False):
     """A scalar attribute value; lists and maps are not read for billing."""
@@ -54,6 +56,7 @@ class WireResource(msgspec.Struct):
 
 
 class _ScopeSpans(msgspec.Struct):
+    scope: Any = None
     spans: list[dict[str, Any]] = []
 
 
@@ -81,6 +84,7 @@ class RawSpan(NamedTuple):
     start_ns: int
     end_ns: int
     failed: bool
+    source: str = ""
     error: str = ""
 
 
@@ -95,11 +99,17 @@ def spans(body: bytes) -> Iterator[RawSpan]:
         except msgspec.ValidationError as problem:
             error = f"resource: {problem}"
         for scope_spans in resource_spans.scope_spans:
+            source = _source(scope_spans.scope)
             for raw in scope_spans.spans:
-                yield _read(raw, resource, error)
+                yield _read(raw, resource, source, error)
 
 
-def _read(raw: dict[str, Any], resource: dict[str, AnyValue], error: str) -> RawSpan:
+def _source(scope: Any) -> str:
+    name = scope.get("name") if isinstance(scope, dict) else None
+    return name[:TEXT_LENGTH_MAX] if isinstance(name, str) else ""
+
+
+def _read(raw: dict[str, Any], resource: dict[str, AnyValue], source: str, error: str) -> RawSpan:
     try:
         span = msgspec.convert(raw, WireSpan, strict=False)
         return RawSpan(
@@ -112,6 +122,7 @@ def _read(raw: dict[str, Any], resource: dict[str, AnyValue], error: str) -> Raw
             span.start_time_unix_nano,
             span.end_time_unix_nano,
             span.status is not None and span.status.code in (2, "2", "STATUS_CODE_ERROR"),
+            source,
             error,
         )
     except msgspec.ValidationError as problem:

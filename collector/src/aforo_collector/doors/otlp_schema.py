@@ -68,7 +68,13 @@ def _build() -> Any:
         ("status", 15, message, _ONE, f".{_PACKAGE}.Status"),
     )
     _attributes(span, "Span", 9)
-    _message(file, "ScopeSpans", ("spans", 2, message, _MANY, f".{_PACKAGE}.Span"))
+    _message(file, "Scope", ("name", 1, text, _ONE, ""))
+    _message(
+        file,
+        "ScopeSpans",
+        ("scope", 1, message, _ONE, f".{_PACKAGE}.Scope"),
+        ("spans", 2, message, _MANY, f".{_PACKAGE}.Span"),
+    )
     _attributes(_message(file, "Resource"), "Resource", 1)
     _message(
         file,

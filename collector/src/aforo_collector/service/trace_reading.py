@@ -6,12 +6,11 @@ from collections import defaultdict
 
 import zstandard
 
-from aforo_collector.dialects.otel_genai import translate
-from aforo_collector.domain.identity import NOBODY
 from aforo_collector.domain.session import Session
-from aforo_collector.domain.span import Role
+from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import CUT, Standing, standing
 from aforo_collector.domain.usage import Entry
+from aforo_collector.doors.otlp import decode
 from aforo_collector.doors.otlp_detail import Detail, details
 from aforo_collector.store.span_reads import StoredSpan
 from aforo_collector.store.sqlite_reads import Snapshot
@@ -34,10 +33,13 @@ def trace_of(snapshot: Snapshot, session: Session) -> Wire:
     for batch_no, members in by_batch.items():
         content_type, packed = snapshot.spans.batch(batch_no)
         body = zstandard.ZstdDecompressor().decompress(packed)
+        spans_of_batch = decode(body, content_type, None)
         found = details(body, content_type, {stored.node.position for stored in members})
         for stored in members:
             entry = billed.get((stored.trace_id, stored.node.span_id))
-            nodes.append(_placed(stored, found[stored.node.position], entry, tenant_id))
+            span = spans_of_batch[stored.node.position]
+            assert isinstance(span, Span), "what is in a tree was accepted"
+            nodes.append(_placed(stored, span, found[stored.node.position], entry, tenant_id))
     return trace_view(session.session_id, nodes, left_out=count - len(spans))
 
 
@@ -48,13 +50,8 @@ def _billed(snapshot: Snapshot, session: Session) -> dict[tuple[bytes, int], Ent
     return {(entry.trace_id, entry.span_id): entry for entry in events.entries(numbers)}
 
 
-def _placed(stored: StoredSpan, detail: Detail, entry: Entry | None, tenant_id: str) -> Placed:
-    trace_no, trace_id, node = stored
-    start_ns = min(detail.start_ns, detail.end_ns) or detail.end_ns  # as the door reads it
-    frame = (
-        trace_id, node.span_id, node.parent_id, detail.name, start_ns, detail.end_ns, detail.failed,
-    )  # fmt: skip
-    span = translate(detail.values(), NOBODY, frame)
+def _placed(stored: StoredSpan, span: Span, detail: Detail, entry: Entry | None, tenant_id: str) -> Placed:
+    trace_no, _, node = stored
     what = standing(node)
     said = "unassigned" if what is Standing.RECORD and not node.event_no else what.value
     view = span_view(span, detail.status_code, detail.attributes, said, entry, tenant_id)
@@ -65,4 +62,4 @@ def _placed(stored: StoredSpan, detail: Detail, entry: Entry | None, tenant_id: 
         for name, time_ns, attributes in detail.events
     ]
     parent = (trace_no, node.parent_id) if node.parent_id and not node.flags & CUT else None
-    return Placed((trace_no, node.span_id), parent, start_ns, view)
+    return Placed((trace_no, node.span_id), parent, span.start_ns, view)
