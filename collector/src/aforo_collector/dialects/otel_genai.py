@@ -9,6 +9,7 @@ from __future__ import annotations
 from aforo_collector.domain.identity import NOBODY, Identity, identity_from
 from aforo_collector.domain.span import Recorded, Role, Span, Tokens, span_of, tokens_of
 
+from .providers import provider_of
 from .values import TEXT_LENGTH_MAX, TOKENS_MAX, Attributes, SpanError, Value, count_of, identifier
 
 MODEL, TOOL, AGENT, OTHER = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT), int(Role.OTHER)
@@ -25,11 +26,13 @@ ROLES = {
 }
 """Operations that bill or claim; all others are transparent (fetch_response polls, and is no second call)."""
 OWN_ROLES = {"record_usage": USAGE, "session_end": CLOSE}
+MCP_METHOD = "mcp.method.name"
+TOOLS_CALL = "tools/call"
 
 _IN = "gen_ai.usage.input_tokens"
 _OUT = "gen_ai.usage.output_tokens"
 _CACHED = "gen_ai.usage.cache_read.input_tokens"
-_COUNTS = (
+COUNTS = (
     (_IN, "gen_ai.usage.prompt_tokens"),
     (_OUT, "gen_ai.usage.completion_tokens"),
     (_CACHED, "gen_ai.usage.cache_read_input_tokens"),
@@ -46,7 +49,6 @@ _COUNTS = (
     ("gen_ai.usage.audio.output_tokens",),
 )
 """The names of each count of `Tokens`, in its order."""
-_PROVIDER = ("gen_ai.provider.name", "gen_ai.system")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model")
 
 
@@ -64,19 +66,19 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         role = ROLES.get(attributes["gen_ai.operation.name"].s, OTHER)
     elif "aforo.operation.name" in attributes:
         role = OWN_ROLES.get(attributes["aforo.operation.name"].s, OTHER)
-    elif "mcp.method.name" in attributes and attributes["mcp.method.name"].s == "tools/call":
+    elif MCP_METHOD in attributes and attributes[MCP_METHOD].s == TOOLS_CALL:
         role = TOOL
     label = provider = call_id = status = step = quality = cost = ""
     tokens = recorded = None
     if role == MODEL:
         tokens = _tokens(attributes)
-        label, provider = _text(attributes, _MODEL), _text(attributes, _PROVIDER)
+        label, provider = _text(attributes, _MODEL), _provider(attributes)
         if "gen_ai.response.id" in attributes:
             call_id = _short(attributes, "gen_ai.response.id")
         step = _step(attributes, "MODEL_CALL")
         quality = _quality(attributes, tokens, failed)
     elif role == TOOL:
-        label = _short(attributes, "gen_ai.tool.name") or name.removeprefix("tools/call ")
+        label = _short(attributes, "gen_ai.tool.name") or _tool_in(name)
         if "gen_ai.tool.call.id" in attributes:
             call_id = _short(attributes, "gen_ai.tool.call.id")
         status = _execution_status(attributes, failed)
@@ -86,7 +88,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
     elif role == AGENT:
         tokens = _tokens(attributes)
         label = _text(attributes, _MODEL) if tokens else _short(attributes, "gen_ai.agent.name")
-        provider = _text(attributes, _PROVIDER)
+        provider = _provider(attributes)
         quality = "rolled_up" if tokens else ""
     elif role == USAGE:
         recorded = _recorded(attributes)
@@ -114,7 +116,7 @@ def identity_of(attributes: Attributes, resource: Identity = NOBODY) -> Identity
     if "aforo.session.id" in attributes:
         session = identifier(attributes, "aforo.session.id")
     elif "gen_ai.conversation.id" in attributes:
-        session = identifier(attributes, "gen_ai.conversation.id")
+        session = identifier(attributes, "gen_ai.conversation.id") or session
     return identity_from((customer, team, agent, app, product, session))
 
 
@@ -145,7 +147,7 @@ def _tokens(attributes: Attributes) -> Tokens | None:
 
 
 def _all_tokens(attributes: Attributes) -> Tokens | None:
-    given = [_count(attributes, names) for names in _COUNTS]
+    given = [_count(attributes, names) for names in COUNTS]
     if given[0] is None and given[1] is None:
         return None
     return Tokens(*[count or 0 for count in given])
@@ -170,6 +172,18 @@ def _short(attributes: Attributes, name: str) -> str:
         return ""
     text = attributes[name].s
     return text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX]
+
+
+def _provider(attributes: Attributes) -> str:
+    if "gen_ai.provider.name" in attributes:
+        return _short(attributes, "gen_ai.provider.name")
+    return provider_of(_short(attributes, "gen_ai.system"))  # the name and the spellings before that
+
+
+def _tool_in(name: str) -> str:
+    """The tool that an MCP span's name names: `tools/call NAME`, `MCP send tools/call NAME`."""
+    _, is_call, tool = name.partition(TOOLS_CALL)
+    return tool.strip() if is_call else name
 
 
 def _step(attributes: Attributes, usual: str) -> str:

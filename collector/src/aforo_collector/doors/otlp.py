@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 from google.protobuf.message import DecodeError
 
-from aforo_collector.dialects.otel_genai import identity_of, translate
+from aforo_collector.dialects.otel_genai import identity_of
+from aforo_collector.dialects.registry import Reader, reader_of
 from aforo_collector.dialects.values import TEXT_LENGTH_MAX, Attributes, SpanError
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Span
@@ -82,10 +83,11 @@ def decode(body: bytes, content_type: str, now_ns: int | None) -> list[Span | Re
         resource = _resource(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             source = scope_spans.scope.name[:TEXT_LENGTH_MAX]
+            read = reader_of(source)
             found += [
                 _span(
                     raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start,
-                    raw.end, raw.status.code == 2, source, window,
+                    raw.end, raw.status.code == 2, source, read, window,
                 )
                 for raw in scope_spans.spans
             ]  # fmt: skip
@@ -111,13 +113,13 @@ def _json_span(raw: otlp_json.RawSpan, window: tuple[int, int]) -> Span | Reject
         return Rejection("MALFORMED_SPAN", raw.error)
     return _span(
         raw.attributes, _resource(raw.resource), raw.trace_id, raw.span_id, raw.parent_id, raw.name, raw.start_ns,
-        raw.end_ns, raw.failed, raw.source, window,
+        raw.end_ns, raw.failed, raw.source, reader_of(raw.source), window,
     )  # fmt: skip
 
 
 def _span(
     attributes: Attributes, resource: Identity | SpanError, trace_id: bytes, span_id: bytes, parent_id: bytes,
-    name: str, start_ns: int, end_ns: int, failed: bool, source: str, window: tuple[int, int],
+    name: str, start_ns: int, end_ns: int, failed: bool, source: str, read: Reader, window: tuple[int, int],
 ) -> Span | Rejection:  # fmt: skip
     if len(trace_id) != 16 or trace_id == _ZERO_16:
         return Rejection(
@@ -142,7 +144,9 @@ def _span(
         return Rejection("INVALID_ATTRIBUTE", str(resource))
     span_no, parent_no = _NUMBERS(span_id + (parent_id or _ZERO_8))
     try:
-        return translate(attributes, resource, (trace_id, span_no, parent_no, name, start_ns, end_ns, failed, source))
+        return read(
+            attributes, resource, (trace_id, span_no, parent_no, name, start_ns, end_ns, failed, source)
+        )
     except SpanError as problem:
         return Rejection("INVALID_ATTRIBUTE", str(problem))
 
