@@ -85,7 +85,7 @@ class Engine:
 
 def span(
     span_id: int, parent_id: int = 0, trace: int = 1, name: str = "span", start_s: float = 0, seconds: float = 1,
-    error: bool = False, **attributes: Any,
+    error: bool = False, source: str = "test", **attributes: Any,
 ) -> Any:  # fmt: skip
     """A wire span as (span message factory arguments); attribute names use __ for the dot."""
     return {
@@ -96,6 +96,7 @@ def span(
         "start": NOW_NS - 3600 * NS + int(start_s * 1000) * 1_000_000,
         "end": NOW_NS - 3600 * NS + int((start_s + seconds) * 1000) * 1_000_000,
         "error": error,
+        "source": source,
         "attributes": {key.replace("__", "."): value for key, value in attributes.items()},
     }
 
@@ -106,8 +107,10 @@ def body(spans: Sequence[dict[str, Any]], resource: dict[str, Any] | None = None
     group = request.resource_spans.add()
     _attributes(group.resource.attributes, resource or {})
     scope = group.scope_spans.add()
-    scope.scope.name = "test"
     for given in spans:
+        if scope.scope.name != given["source"]:
+            scope = group.scope_spans.add() if scope.spans else scope
+            scope.scope.name = given["source"]
         message = scope.spans.add(
             trace_id=given["trace_id"], span_id=given["span_id"], parent_span_id=given["parent_span_id"],
             name=given["name"], start_time_unix_nano=given["start"], end_time_unix_nano=given["end"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from aforo_collector.domain.echoes import call_of, echoes_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metering import meter
 from aforo_collector.domain.span import Role, Span, bears_tokens
@@ -32,6 +33,24 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
                 if _covered(trace, chain):
                     node.flags |= COVERED
                 found[trace_id, span_id] = (identity, meter(node, span, price))
+    for trace_id, span_id in _echoes(
+        {key: (by_trace[key[0]][key[1]], who) for key, (who, _) in found.items()}
+    ):
+        del found[trace_id, span_id]
+    return found
+
+
+def _echoes(billed: dict[tuple[bytes, int], tuple[Span, Identity]]) -> list[tuple[bytes, int]]:
+    """Those that another instrumentation's span of the same customer is the record of."""
+    customers = {identity.customer_id for _, identity in billed.values()}
+    found = []
+    for customer_id in customers:
+        calls = [
+            call_of(span)
+            for span, identity in billed.values()
+            if identity.customer_id == customer_id and span.role in (Role.MODEL, Role.TOOL)
+        ]
+        found += [(call.trace_id, call.span_id) for call in echoes_of(calls)]
     return found
 
 

@@ -65,10 +65,11 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             attributes["aforo.session.id"] = draw(st.sampled_from(("s-1", "s-2")))
         if draw(st.integers(0, 3)) == 0:
             attributes["aforo.agent.id"] = draw(st.sampled_from(("a-1", "a-2")))
-        start = draw(st.integers(0, 300))
+        start = draw(st.one_of(st.integers(0, 300), st.sampled_from((0.1, 0.2, 1.1, 2.9))))
         made = span(
-            number, parent, trace, f"span {number}", start, draw(st.integers(0, 90)), draw(st.booleans())
-        )
+            number, parent, trace, f"span {number}", start, draw(st.integers(0, 90)), draw(st.booleans()),
+            draw(st.sampled_from(("test", "test", "aforo", "another"))),
+        )  # fmt: skip
         made["attributes"] = attributes
         spans.append(made)
     return spans

@@ -32,7 +32,12 @@ CUT = 1 << 8
 TWIN = 1 << 9
 """Another span, not above or below, is the record of the same call."""
 CACHED = 1 << 10
+ECHO = 1 << 11
+"""A span of another instrumentation, anywhere, is the record of the same call."""
+LISTED = 1 << 12
+"""The span is among those that are looked through for echoes."""
 _BELOW = TOKENS_BELOW | CALL_BELOW
+_COPY = TWIN | ECHO
 _MODEL, _TOOL, _AGENT, _USAGE = (
     role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
 )
@@ -283,7 +288,7 @@ class Standing(Enum):
     WRAPPER = "wrapper"
     """The same call as the span below (model) or above (tool)."""
     TWIN = "twin"
-    """The same call as a span elsewhere in the trace."""
+    """The same call as a span elsewhere."""
     NONE = "structure"
     """Bills nothing by nature."""
 
@@ -291,10 +296,10 @@ class Standing(Enum):
 _RECORD, _CLAIM, _WRAPPER, _TWIN, _NONE = Standing  # an enum's own look-up is slow
 
 
-def standing(node: Node) -> Standing:
-    """The leaf rule, from what the links have told the node."""
-    flags = node.flags
-    if flags & TWIN:
+def standing(node: Node, ignored: int = 0) -> Standing:
+    """The leaf rule, from what the links have told the node; `ignored` are flags to take as not set."""
+    flags = node.flags & ~ignored
+    if flags & _COPY:
         return _TWIN
     role = flags & ROLE_MASK
     if role == _MODEL:

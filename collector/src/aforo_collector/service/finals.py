@@ -56,13 +56,18 @@ class Finals:
         session.closed_ns = closed_ns
         session.close_reason = reason.value
         active_s = Decimal(session.active_ns // NS_PER_MS) / 1000
-        occurrence = terms.rated(Occurrence(Kind.FINAL, status=reason.value, calls=1, quantity=active_s))
+        occurrence = Occurrence(Kind.FINAL, status=reason.value, quantity=active_s)
+        units = 0
+        if (
+            session.totals.events
+        ):  # one without a call, such as what another instrumentation saw of it, is free
+            occurrence, units = terms.rated(occurrence._replace(calls=1)), terms.mask(Kind.FINAL)
         if occurrence.revenue is not None:
             session.totals.revenue += occurrence.revenue
         strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
         session.final_event_no = self._store.events.append(
             tenant_no, strand, 0, session.last_ns or closed_ns, session.last_ns - session.first_ns,
-            terms.mask(Kind.FINAL), occurrence, adjustment=False, now_ns=now_ns,
+            units, occurrence, adjustment=False, now_ns=now_ns,
             metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
         )  # fmt: skip
         self._store.sessions.changed(session)

@@ -1,6 +1,6 @@
 """Intake of spans: one transaction for everything that waited, from links to usage events.
 
-    link → settle → account (standing → meter → enrich → estimate → record → index) → close
+    link → settle → tell copies → account (standing → meter → enrich → estimate → record → index) → close
 
 Each delivery's spans are linked into their trees; when all deliveries of the transaction are in, contexts
 are handed down and every span that is new or has changed is accounted for: what it should count for is
@@ -23,6 +23,7 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 from .accounts import DOOR, Accounts
 from .archive import Archive
 from .contracts import Contracts
+from .echoes import Echoes
 from .finals import Finals
 from .twins import Twins
 
@@ -58,6 +59,7 @@ class Intake:
         self.finals = Finals(store, self.contracts, policy)
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
         self._twins = Twins(store.traces, self._archive)
+        self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
         self._closing: list[tuple[Node, Tree]] = []
 
@@ -66,6 +68,7 @@ class Intake:
         self._trees.clear()
         self._closing.clear()
         self._twins.forget()
+        self._echoes.forget()
         self._archive.forget()
         self.contracts.forget()
 
@@ -123,6 +126,15 @@ class Intake:
             self._trees[trace_id, tenant_no] = found[trace_id] = tree
         return found
 
+    def _tree_of(self, tenant_no: int, trace_id: bytes) -> Tree:
+        """The tree of a stored trace, brought into this transaction if it is not part of it."""
+        tree = self._trees.get((trace_id, tenant_no))
+        if tree is None:
+            trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
+            tree = Tree(trace_id, trace_no, self._store.traces.load, self._archive.span_of)
+            self._trees[trace_id, tenant_no] = tree
+        return tree
+
     def _by_hand(
         self, tree: Tree, span: Span, tenant_no: int, catalog: Catalog, batch_no: int, position: int
     ) -> str:
@@ -168,9 +180,11 @@ class Intake:
     def finish(self, now_ns: int) -> None:
         """Account for everything that was linked since the last time."""
         inserts: list[tuple[int, ...]] = []
-        for (_, tenant_no), tree in self._trees.items():
+        for tree in self._trees.values():
             settle(tree)
             self._twins.mark(tree)
+        self._echoes.mark([(tenant_no, tree) for (_, tenant_no), tree in self._trees.items()])
+        for (_, tenant_no), tree in self._trees.items():
             self._accounts.account(tenant_no, tree, now_ns)
             self._store.traces.save(tree.trace_no, tree.changed.values(), inserts)
         self._store.traces.insert(inserts)

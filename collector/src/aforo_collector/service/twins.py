@@ -12,7 +12,7 @@ call that arrive far apart are both billed.
 from __future__ import annotations
 
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import ARRIVED, ROLE_MASK, ROLE_SHIFT, TWIN, Standing, Tree, standing
+from aforo_collector.domain.trace import ARRIVED, ECHO, ROLE_MASK, ROLE_SHIFT, TWIN, Standing, Tree, standing
 from aforo_collector.store.trace_rows import TraceRows
 
 from .archive import Archive
@@ -94,7 +94,7 @@ class Twins:
             span = tree.span(node)
             before = node.flags
             node.flags &= ~TWIN
-            if standing(node) is Standing.RECORD:
+            if standing(node, ECHO) is Standing.RECORD:
                 if any(_overlap(span, other) for other in chosen):
                     node.flags |= TWIN
                 else:

@@ -16,6 +16,7 @@ from .trace_rows import Strand
 
 SEGMENT_EVENTS = 16_384
 _VOID = int(Kind.VOID)
+_CALLS = f"({int(Kind.MODEL)}, {int(Kind.TOOL)})"
 HOUR_NS = 3_600_000_000_000
 
 _INSERT = f"INSERT INTO usage_events VALUES ({', '.join('?' * 27)})"
@@ -125,6 +126,28 @@ class EventRows:
             tenant_no, strand, row["span_id"], row["occurred_ns"], 0, 0, Occurrence(_VOID), adjustment, now_ns,
             event_no,
         )  # fmt: skip
+
+    def latest_calls(self, customer_no: int, count_max: int) -> list[tuple[bytes, int, int]]:
+        """(trace id, span id, event number) of a customer's latest model and tool calls, newest first."""
+        self.flush_rows()
+        found: list[tuple[bytes, int, int]] = []
+        segment, offsets = self._segment, self._postings.get(customer_no, array("H"))
+        while len(found) < count_max:
+            for offset in reversed(offsets):
+                found += self._db.execute(
+                    "SELECT trace_id, span_id, event_no FROM usage_events JOIN strands USING (strand_no)"
+                    f" WHERE event_no = ? AND kind IN {_CALLS}",
+                    (segment * SEGMENT_EVENTS + offset,),
+                )
+            older = self._db.execute(
+                "SELECT segment, offsets FROM event_segments WHERE customer_no = ? AND segment < ?"
+                " ORDER BY segment DESC LIMIT 1",
+                (customer_no, segment),
+            ).fetchone()
+            if older is None:
+                break
+            segment, offsets = older[0], array("H", older[1])
+        return found[:count_max]
 
     def load(self, event_no: int) -> Any:
         """The row of an event, also of one that is not flushed yet."""

@@ -94,6 +94,17 @@ CREATE TABLE usage_hourly (
     PRIMARY KEY (payer_no, hour, kind, units, metric_no, label_no, status_no, step_no)
 ) WITHOUT ROWID;
 
+CREATE TABLE sources (
+    customer_no INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (customer_no, source)
+) WITHOUT ROWID;
+CREATE TABLE calls (
+    customer_no INTEGER NOT NULL, start_ns INTEGER NOT NULL, trace_id BLOB NOT NULL, span_id INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL, role INTEGER NOT NULL, source TEXT NOT NULL, label TEXT NOT NULL,
+    call_id TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, worth INTEGER NOT NULL,
+    echo INTEGER NOT NULL,
+    PRIMARY KEY (customer_no, start_ns, trace_id, span_id)
+) WITHOUT ROWID;
+
 CREATE TABLE quarantine (
     quarantine_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, door TEXT NOT NULL, code TEXT NOT NULL,
     detail TEXT NOT NULL, trace_id BLOB, span_id INTEGER NOT NULL, batch_no INTEGER NOT NULL,

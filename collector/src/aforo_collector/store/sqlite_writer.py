@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aforo_collector.domain.session import Policy
 
+from .call_rows import CallRows
 from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
@@ -24,6 +25,7 @@ class SqliteWriter:
         self.traces = TraceRows(self._db, self.interning)
         self.sessions = SessionRows(self._db, self.interning)
         self.events = EventRows(self._db, self.interning)
+        self.calls = CallRows(self._db)
 
     def begin(self) -> None:
         """Start a transaction."""

@@ -1,0 +1,186 @@
+"""Finds the echoes among a customer's calls, and keeps the list of calls that they are found in.
+
+Nearly every customer has one instrumentation, and then there is nothing to do but to see that it is still the
+same one. From the first call that another one tells of, the customer's calls are listed by their start, those
+of the latest `CALLS_LOOKED_BACK_MAX` before it included; that is the one window: a second instrumentation
+whose spans come later than that after the first one's is billed beside it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from aforo_collector.domain.echoes import STARTS_APART_MAX_NS, Call, call_of, echoes_of, same_call
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.span import Role
+from aforo_collector.domain.trace import (
+    ARRIVED,
+    ECHO,
+    LISTED,
+    ROLE_MASK,
+    ROLE_SHIFT,
+    Node,
+    Standing,
+    Tree,
+    standing,
+)
+from aforo_collector.store.interning import Bounded
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+CALLS_LOOKED_BACK_MAX = 2_000
+CALLS_COMPARED_MAX = 4_096
+"""At more calls of one customer within seconds, those that started last are not compared."""
+_CALLS = (Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT)
+
+_NONE: frozenset[str] = frozenset()
+
+TreeOf = Callable[[int, bytes], Tree]
+"""(tenant number, trace id) -> the tree that this transaction works on."""
+
+
+class Echoes:
+    """Marks nodes with ECHO, inside the writer's transaction."""
+
+    def __init__(self, store: SqliteWriter, tree_of: TreeOf) -> None:
+        self._store = store
+        self._tree_of = tree_of
+        self._sources: Bounded[tuple[int, str], frozenset[str]] = Bounded(20_000)
+        """(tenant number, customer id) -> the instrumentations that tell of its calls."""
+        self._newly_several: list[tuple[int, int]] = []
+        """(tenant number, customer number) whose second instrumentation this transaction has shown."""
+
+    def forget(self) -> None:
+        """Drop what a rollback may have made wrong."""
+        self._sources.clear()
+        self._newly_several.clear()
+
+    def mark(self, trees: Iterable[tuple[int, Tree]]) -> None:
+        """Look at the calls that changed in these trees of (tenant number); other trees may change with them."""
+        trees = list(trees)
+        several = [self._told_by_several(tenant_no, tree) for tenant_no, tree in trees]
+        if not any(several):
+            return
+        for tenant_no, customer_no in self._newly_several:
+            self._look_back(tenant_no, customer_no)
+        self._newly_several.clear()
+        dirty: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for tenant_no, tree in trees:
+            for node in list(tree.changed.values()):
+                if _is_call(node):
+                    self._list(tenant_no, tree, node, dirty)
+        for (tenant_no, customer_no), starts in dirty.items():
+            self._settle(tenant_no, customer_no, starts)
+
+    def _told_by_several(self, tenant_no: int, tree: Tree) -> bool:
+        """Whether any call that changed in a tree is of a customer with several instrumentations."""
+        found = False
+        known: Identity | None = None
+        sources: frozenset[str] = frozenset()
+        for node in tree.changed.values():
+            if not _is_call(node):
+                continue
+            source = (node.span or tree.span(node)).source
+            if node.identity is not known:
+                known = node.identity
+                sources = self._sources.get((tenant_no, known.customer_id), _NONE)
+            if source not in sources and known.customer_id:
+                sources = self._with(tenant_no, known.customer_id, source)
+            if len(sources) > 1 or node.flags & LISTED:
+                found = True
+        return found
+
+    def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[int]]) -> None:
+        """Bring the list of calls in line with a node."""
+        span = tree.span(node)
+        customer_id = node.identity.customer_id
+        counts = (
+            customer_id != ""
+            and len(self._sources_of(tenant_no, customer_id)) > 1
+            and standing(node, ECHO) is Standing.RECORD
+        )
+        customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
+        call = call_of(span)
+        if node.flags & LISTED:
+            listed_no = self._store.traces.stored_strand(node.strand_no)[0].customer_no
+            if counts and listed_no == customer_no:
+                return
+            self._store.calls.remove(listed_no, call)
+            dirty[tenant_no, listed_no].append(call.start_ns)
+            node.flags &= ~(LISTED | ECHO)
+        if counts:
+            self._store.calls.put(customer_no, call)
+            dirty[tenant_no, customer_no].append(call.start_ns)
+            node.flags |= LISTED
+
+    def _with(self, tenant_no: int, customer_id: str, source: str) -> frozenset[str]:
+        """The instrumentations that tell of a customer's calls, this one included from now on."""
+        customer_no = self._store.interning.customer(tenant_no, customer_id)
+        known = self._store.calls.sources(customer_no)
+        if source not in known:
+            self._store.calls.add_source(customer_no, source)
+            if len(known) == 1:
+                self._newly_several.append((tenant_no, customer_no))
+            known |= {source}
+        self._sources.put((tenant_no, customer_id), known)
+        return known
+
+    def _sources_of(self, tenant_no: int, customer_id: str) -> frozenset[str]:
+        known = self._sources.get((tenant_no, customer_id))
+        if known is None:
+            known = self._store.calls.sources(self._store.interning.customer(tenant_no, customer_id))
+        return known
+
+    def _look_back(self, tenant_no: int, customer_no: int) -> None:
+        """List the calls that the first instrumentation has told of; none of them is an echo yet."""
+        for trace_id, span_id, event_no in self._store.events.latest_calls(
+            customer_no, CALLS_LOOKED_BACK_MAX
+        ):
+            tree = self._tree_of(tenant_no, trace_id)
+            node = tree.find(span_id)
+            if node is None or node.event_no != event_no or node.flags & LISTED:
+                continue
+            if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
+                continue
+            self._store.calls.put(customer_no, call_of(tree.span(node)))
+            node.flags |= LISTED
+            tree.changed[span_id] = node
+
+    def _settle(self, tenant_no: int, customer_no: int, starts: list[int]) -> None:
+        calls = self._around(customer_no, starts)
+        echoes = echoes_of(calls)
+        for call, was_echo in calls.items():
+            is_echo = call in echoes
+            if is_echo != was_echo:
+                self._store.calls.mark(customer_no, call, is_echo)
+                tree = self._tree_of(tenant_no, call.trace_id)
+                node = tree.find(call.span_id)
+                assert node is not None, "a listed call has its span"
+                node.flags = node.flags | ECHO if is_echo else node.flags & ~ECHO
+                tree.changed[call.span_id] = node
+
+    def _around(self, customer_no: int, starts: list[int]) -> dict[Call, bool]:
+        """All calls that what changed at these times can have an effect on, however many steps away."""
+        read = self._store.calls.started
+        calls: dict[Call, bool] = {}
+        pending: list[Call] = []
+        apart = STARTS_APART_MAX_NS
+        for start_ns in starts:
+            for call, echo in read(
+                customer_no, start_ns - apart, start_ns + apart, CALLS_COMPARED_MAX
+            ).items():
+                if call not in calls:
+                    calls[call] = echo
+                    pending.append(call)
+        while pending and len(calls) < CALLS_COMPARED_MAX:
+            call = pending.pop()
+            near = read(customer_no, call.start_ns - apart, call.start_ns + apart, CALLS_COMPARED_MAX)
+            for other, echo in near.items():
+                if other not in calls and same_call(call, other):
+                    calls[other] = echo
+                    pending.append(other)
+        return calls
+
+
+def _is_call(node: Node) -> bool:
+    return node.flags & ROLE_MASK in _CALLS and node.flags & ARRIVED > 0

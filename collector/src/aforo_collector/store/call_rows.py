@@ -1,0 +1,53 @@
+"""Calls of customers that are told by more than one instrumentation, by the time they started."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from aforo_collector.domain.echoes import Call
+
+
+class CallRows:
+    """Reads and writes `sources` and `calls` on the writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def sources(self, customer_no: int) -> frozenset[str]:
+        """The instrumentations that have told of a customer's calls."""
+        rows = self._db.execute("SELECT source FROM sources WHERE customer_no = ?", (customer_no,))
+        return frozenset(row[0] for row in rows)
+
+    def add_source(self, customer_no: int, source: str) -> None:
+        """Note an instrumentation; again changes nothing."""
+        self._db.execute("INSERT OR IGNORE INTO sources VALUES (?, ?)", (customer_no, source))
+
+    def put(self, customer_no: int, call: Call) -> None:
+        """List a call."""
+        self._db.execute(
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", (customer_no, *call)
+        )
+
+    def remove(self, customer_no: int, call: Call) -> None:
+        """List a call no longer."""
+        self._db.execute(
+            "DELETE FROM calls WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
+            (customer_no, *call[:3]),
+        )
+
+    def mark(self, customer_no: int, call: Call, echo: bool) -> None:
+        """Note whether a call is an echo."""
+        self._db.execute(
+            "UPDATE calls SET echo = ? WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
+            (echo, customer_no, *call[:3]),
+        )
+
+    def started(self, customer_no: int, first_ns: int, last_ns: int, count_max: int) -> dict[Call, bool]:
+        """Listed calls that started from the first to the last of two times, and whether each is an echo."""
+        rows = self._db.execute(
+            "SELECT start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth, echo"
+            " FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ?"
+            " ORDER BY start_ns, trace_id, span_id LIMIT ?",
+            (customer_no, first_ns, last_ns, count_max),
+        )
+        return {Call(*row[:-1]): bool(row[-1]) for row in rows}
