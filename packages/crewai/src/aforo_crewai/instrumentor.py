@@ -1,0 +1,222 @@
+"""Meter every crew, agent and flow of the process: one tap on the event bus, two hooks, put on and taken off
+together.
+
+CrewAI runs handlers of its bus on a pool of threads, after the emitting call has gone on. A run's last spans
+would then be written after the session around it was closed, or not at all in a process that ends. So we read
+each event where it is emitted, when the bus has given it its place in the tree. Events that are replayed from
+a checkpoint are not emitted, and not seen.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module, metadata
+from typing import Any, Final, NamedTuple
+
+from aforo_sdk import plugin
+from aforo_sdk.plugin import Identity
+
+from aforo_crewai import mapping, metering
+
+_lock = threading.Lock()
+_own: Identity | None = None
+
+
+class Feature(NamedTuple):
+    """A part of CrewAI that metering stands on: where it is, the fields it must have, what is lost without.
+
+    `path` is a module and a name in it, which may be dotted.
+    """
+
+    path: tuple[str, str]
+    fields: tuple[str, ...]
+    loss: str
+
+
+EMIT: Final = Feature(("crewai.events.event_bus", "CrewAIEventsBus.emit"), (), "nothing is metered")
+HOOKS: Final = (
+    Feature(("crewai.hooks", "register_hook"), (), "models that emit no events are not metered"),
+    Feature(("crewai.hooks", "unregister_hook"), (), "models that emit no events are not metered"),
+    Feature(
+        ("crewai.hooks", "InterceptionPoint"),
+        ("PRE_MODEL_CALL", "POST_MODEL_CALL"),
+        "models that emit no events are not metered",
+    ),
+    Feature(
+        ("crewai.events.event_context", "get_current_parent_id"),
+        (),
+        "models that emit no events are not metered",
+    ),
+)
+EVENTS: Final = (
+    Feature(
+        ("crewai.events.base_events", "BaseEvent"),
+        ("type", "timestamp", "event_id", "parent_event_id", "started_event_id"),
+        "spans may stand in the wrong tree",
+    ),
+    Feature(
+        ("crewai.events.types.llm_events", "LLMCallStartedEvent"),
+        ("call_id", "model", "tools"),
+        "model calls may be mixed up",
+    ),
+    Feature(
+        ("crewai.events.types.llm_events", "LLMCallCompletedEvent"),
+        ("call_id", "usage", "response_id", "call_type", "response"),
+        "tokens may be missing",
+    ),
+    Feature(
+        ("crewai.events.types.tool_usage_events", "ToolUsageFinishedEvent"),
+        ("tool_name", "from_cache", "failure"),
+        "tool calls may count as successful, or twice",
+    ),
+)
+
+
+class _Patch(NamedTuple):
+    bus: Any
+    original: Callable[..., Any]
+    tapped: Callable[..., Any]
+
+
+class _Hooks(NamedTuple):
+    unregister: Callable[..., Any]
+    current_parent_id: Callable[[], str | None]
+    pairs: tuple[tuple[Any, Callable[[Any], None]], ...]
+
+
+_patch: _Patch | None = None
+_hooks: _Hooks | None = None
+
+
+def instrument(
+    customer_id: str | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+    *,
+    team_id: str | None = None,
+    app_id: str | None = None,
+    product_type: str | None = None,
+) -> None:
+    """Meter every crew, agent, flow and model call of this process from now on, in all threads.
+
+    What is not given here comes from the context of each run (`aforo_sdk.session`, W3C baggage), then from
+    `aforo_sdk.init`. Calling it again replaces the identity. A part of CrewAI that is not there costs one
+    warning and what hangs on it.
+    """
+    global _own, _patch, _hooks
+    with _lock:
+        _own = Identity(customer_id, team_id, agent_id, app_id, session_id, product_type)
+        for feature in EVENTS:
+            _found(feature)
+        if _patch is None and (emit := _found(EMIT)) is not None:
+            bus = import_module(EMIT.path[0]).CrewAIEventsBus
+            _patch = _Patch(bus, emit, _tap(emit))
+            bus.emit = _patch.tapped
+        if _hooks is None:
+            _hooks = _hook()
+
+
+def uninstrument() -> None:
+    """Undo `instrument()`: nothing more is metered, CrewAI is as it was. Without `instrument()` it does
+    nothing.
+
+    Runs that are open are written as they stand, marked as unfinished.
+    """
+    global _own, _patch, _hooks
+    with _lock:
+        _own = None
+        # If someone else has patched over ours, taking ours out would take theirs: it stays and passes
+        # through.
+        if _patch is not None and _patch.bus.__dict__.get("emit") is _patch.tapped:
+            _patch.bus.emit = _patch.original
+            _patch = None
+        if _hooks is not None:
+            for point, hook in _hooks.pairs:
+                _hooks.unregister(point, hook)
+            _hooks = None
+        metering.close_all()
+
+
+def _tap(emit: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the bus's `emit`: what was emitted is metered too."""
+
+    @wraps(emit)
+    def emit_metered(self: Any, source: Any, event: Any) -> Any:
+        future = emit(self, source, event)
+        own = _own
+        if own is not None:
+            if getattr(event, "type", "") == "flow_started" and mapping.is_executor(source):
+                _equip(source)
+            metering.see(own, source, event)
+        return future
+
+    return emit_metered
+
+
+def before_model_call(context: Any) -> None:
+    """Hook: a model is about to be called."""
+    hooks = _hooks
+    if hooks is not None:
+        metering.announce(hooks.current_parent_id(), getattr(context, "llm", None))
+
+
+def after_model_call(context: Any) -> None:
+    """Hook: the model has answered in text."""
+    hooks = _hooks
+    if hooks is not None:
+        metering.answered(hooks.current_parent_id(), getattr(context, "response", None))
+
+
+def _hook() -> _Hooks | None:
+    """Register the two hooks around model calls; None if this CrewAI has no such hooks."""
+    register, unregister, points, current_parent_id = (_found(feature) for feature in HOOKS)
+    if register is None or unregister is None or points is None or current_parent_id is None:
+        return None
+    pairs = ((points.PRE_MODEL_CALL, before_model_call), (points.POST_MODEL_CALL, after_model_call))
+    for point, hook in pairs:
+        register(point, hook)
+    return _Hooks(unregister, current_parent_id, pairs)
+
+
+def _equip(executor: Any) -> None:
+    """Give our hooks to an agent's executor that was made before they were registered: it keeps a copy of its
+    own of the list.
+    """
+    if _hooks is None:
+        return
+    for name, hook in (
+        ("before_llm_call_hooks", before_model_call),
+        ("after_llm_call_hooks", after_model_call),
+    ):
+        copy = getattr(executor, name, None)
+        if isinstance(copy, list) and hook not in copy:
+            copy.append(hook)
+
+
+def _found(feature: Feature) -> Any:
+    """Return a part of CrewAI; None, and one warning, if it or one of its fields is not there."""
+    module, name = feature.path
+    missing = f"{module}.{name}"
+    try:
+        part: Any = import_module(module)
+        for step in name.split("."):
+            part = getattr(part, step)
+        fields = getattr(part, "model_fields", None)
+        lost = [one for one in feature.fields if not (one in fields if fields else hasattr(part, one))]
+        if not lost:
+            return part
+        missing = f"{missing}.{lost[0]}"
+    except (ImportError, AttributeError):
+        pass
+    plugin.warn_once(
+        f"crewai.{missing}",
+        f"aforo-crewai: crewai {_version()} has no {missing}: {feature.loss}; the rest is metered.",
+    )
+    return None
+
+
+def _version() -> str:
+    try:
+        return metadata.version("crewai")
+    except metadata.PackageNotFoundError:
+        return "(unknown version)"
