@@ -1,0 +1,88 @@
+"""Tool calls: `run_json` of every tool and `call_tool` of every workbench, one logical call each.
+
+A static workbench runs a tool; a composite one may call another workbench; a class calls `super()`. Inside a
+tool call these are the same call: they carry its id, or whoever has it in hand passes it on.
+"""
+
+from typing import Any
+
+from aforo_sdk import conventions as c
+from aforo_sdk import plugin
+
+from aforo_autogen import scopes
+from aforo_autogen.frames import Frame, Silent
+from aforo_autogen.scopes import Scope
+
+
+class ToolCall(Frame):
+    """A call of a tool. `by` is the tool or workbench that has it in hand; `error` what a part of it raised."""
+
+    __slots__ = ("by", "call_id", "error", "failed")
+
+    def __init__(self, by: object, name: str, call_id: object, scope: Scope) -> None:
+        step = plugin.step_index(next(scope.steps)) + plugin.call_id(call_id)
+        super().__init__(plugin.tool_call(name, _hands_over(name, scope)), scope, step)
+        self.by = by
+        self.call_id = call_id
+        self.failed = False
+        self.error: BaseException | None = None
+        self.value = scopes.within(scope, scopes.TOOL, self, self.span_id)
+
+    def absorbs(self, by: object, call_id: object) -> bool:
+        """Whether a call inside is this same logical call."""
+        if call_id is not None:
+            return call_id == self.call_id
+        return by is self.by or hasattr(self.by, "call_tool")
+
+    def see(self, item: Any) -> None:
+        """The result of a workbench says whether the tool failed; a stream brings it as its last item."""
+        self.failed = getattr(item, "is_error", False) is True
+
+    def end(self, result: Any) -> None:
+        """Write the call; its result may say that it failed."""
+        if self.failed or getattr(result, "is_error", False) is True:
+            error_type = c.TOOL_ERROR if self.error is None else plugin.error_type_of(self.error)
+            self.write(b"", error_type, self.error)
+        else:
+            self.write()
+
+
+class Absorbed(Silent):
+    """A part of a tool call: what it raises is the call's error, if the call says that it failed."""
+
+    __slots__ = ("whole",)
+
+    def __init__(self, whole: ToolCall, by: object, scope: Scope) -> None:
+        super().__init__(scope)
+        self.whole = whole
+        whole.by = by
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the error for the call."""
+        self.whole.error = error
+
+
+def open_tool(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
+    """Start `run_json(args, cancellation_token, call_id)` of a tool."""
+    return start(tool, str(tool.name), kwargs.get("call_id", args[2] if len(args) > 2 else None))
+
+
+def open_workbench(workbench: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
+    """Start `call_tool(name, arguments, cancellation_token, call_id)` of a workbench."""
+    name = kwargs.get("name", args[0] if args else "")
+    return start(workbench, str(name), kwargs.get("call_id", args[3] if len(args) > 3 else None))
+
+
+def start(by: object, name: str, call_id: object, kind: type[ToolCall] = ToolCall) -> Frame:
+    """Start a call of the tool `name`, or the part of one that is open."""
+    scope, call_id = scopes.known() or scopes.root(), call_id or None
+    around = scope.owner
+    if isinstance(around, ToolCall) and not around.done and around.absorbs(by, call_id):
+        return Absorbed(around, by, scope)
+    return kind(by, name, call_id, scope)
+
+
+def _hands_over(name: str, scope: Scope) -> bool:
+    """Whether a tool passes the word to another agent: AutoGen names such tools so, or the agent knows."""
+    handoffs = getattr(scope.owner, "_handoffs", None) if scope.kind == scopes.AGENT else None
+    return name.startswith("transfer_to_") or (isinstance(handoffs, dict) and name in handoffs)

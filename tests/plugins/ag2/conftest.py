@@ -1,0 +1,31 @@
+"""A spool of its own for every test, with AG2 metered or not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import aforo_autogen
+import aforo_sdk
+import pytest
+from aforo_sdk import notices
+
+from tests.plugins.langchain.spool import ReadSpans, read
+
+UNREACHABLE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[ReadSpans]:
+    """Start the SDK with an empty spool and a collector that is down; return what reads the spool back."""
+    aforo_sdk.init(endpoint=UNREACHABLE, spool_dir=str(tmp_path / "spool"), customer_id="acme")
+    notices._warned.clear()
+    before = notices.counters().get("autogen_metering_errors", 0)
+    yield lambda: read(tmp_path / "spool")
+    aforo_autogen.uninstrument()
+    assert notices.counters().get("autogen_metering_errors", 0) == before, "metering went wrong"
+
+
+@pytest.fixture
+def spans(spool: ReadSpans) -> ReadSpans:
+    """The same, with `instrument()` called."""
+    aforo_autogen.instrument()
+    return spool
