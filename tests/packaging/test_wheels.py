@@ -48,7 +48,8 @@ def installed(
     """A distribution, installed alone by pip at the pinned versions; only its siblings come from `wheels`."""
     folder = tmp_path_factory.mktemp(request.param)
     constraints = folder / "constraints.txt"
-    constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins().items()))
+    pinned = pins(DISTRIBUTIONS[request.param].environment)
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in pinned.items()))
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     environment = Installed(request.param, folder)
     options = ["--quiet", "--disable-pip-version-check", "--find-links", str(wheels), "-c", str(constraints)]

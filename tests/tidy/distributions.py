@@ -1,6 +1,7 @@
 """What every distribution of the workspace carries, and how its versions are pinned."""
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 
 from tests.tidy.sources import ROOT, Source, imported_modules
 
+ENVIRONMENTS = {"packages/crewai": "tests/environments/crewai"}
+"""Distributions that cannot share the workspace's versions → where theirs are pinned."""
+
 TAKEN_NAMES = frozenset({"aforo", "aforo-mcp-metering", "aforo-agent-metering"})
 
 PIN = re.compile(r"[a-z0-9-]+==[0-9][0-9a-z.]*")
@@ -16,7 +20,7 @@ PIN = re.compile(r"[a-z0-9-]+==[0-9][0-9a-z.]*")
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One member of the workspace: its folder and the `[project]` table of its pyproject.toml."""
+    """One distribution of the repository: its folder and the `[project]` table of its pyproject.toml."""
 
     folder: Path
     project: Mapping[str, Any]
@@ -35,6 +39,11 @@ class Distribution:
     def source_folder(self) -> Path:
         """Where the import package stands."""
         return self.folder / "src" / self.package
+
+    @property
+    def environment(self) -> Path:
+        """The folder whose pyproject.toml pins what it is tested with."""
+        return ROOT / ENVIRONMENTS.get(self.folder.relative_to(ROOT).as_posix(), "")
 
     @property
     def requirements(self) -> frozenset[str]:
@@ -66,17 +75,25 @@ def workspace() -> Mapping[str, Any]:
 
 
 def distributions() -> tuple[Distribution, ...]:
-    """Every member of the workspace, in its order."""
-    folders = [ROOT / member for member in workspace()["tool"]["uv"]["workspace"]["members"]]
+    """Every distribution: the workspace's in its order, then those of environments of their own."""
+    members = [ROOT / member for member in workspace()["tool"]["uv"]["workspace"]["members"]]
+    folders = [*members, *(ROOT / folder for folder in ENVIRONMENTS)]
     return tuple(
         Distribution(folder, tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"])
         for folder in folders
     )
 
 
-def pins() -> dict[str, str]:
-    """Distribution name → the one version that the workspace resolves to."""
-    return dict(pin.split("==") for pin in workspace()["tool"]["uv"]["constraint-dependencies"])
+def current_environment() -> Path:
+    """The folder whose pyproject.toml pins the environment that runs this."""
+    found = Path(sys.prefix).parent
+    return found if (found / "pyproject.toml").is_file() and found != ROOT else ROOT
+
+
+def pins(folder: Path = ROOT) -> dict[str, str]:
+    """Distribution name → the one version that the environment of `folder` resolves to."""
+    text = (folder / "pyproject.toml").read_text("utf-8")
+    return dict(pin.split("==") for pin in tomllib.loads(text)["tool"]["uv"]["constraint-dependencies"])
 
 
 def carries_its_papers(distribution: Distribution, version: str, license_text: str) -> Iterator[str]:

@@ -28,7 +28,8 @@ LAYERS = {
 }
 
 FRAMEWORKS = frozenset(
-    "langchain langchain_core langgraph crewai autogen autogen_core autogen_agentchat ag2 mcp".split()
+    "ag2 autogen autogen_agentchat autogen_core autogen_ext crewai fastmcp langchain langchain_core langgraph"
+    " mcp".split()
 )
 
 SHARED_OF_SDK = frozenset({"aforo_sdk.conventions", "aforo_sdk.cli"})

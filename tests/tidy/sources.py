@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE_ROOTS = {
     "aforo_sdk": "packages/sdk/src/",
     "aforo_langchain": "packages/langchain/src/",
+    "aforo_crewai": "packages/crewai/src/",
+    "aforo_autogen": "packages/autogen/src/",
+    "aforo_mcp": "packages/mcp/src/",
     "aforo_collector": "collector/src/",
 }
 

@@ -8,6 +8,7 @@ import pytest
 from tests.tidy.distributions import (
     Distribution,
     carries_its_papers,
+    current_environment,
     distributions,
     environment_is_pinned,
     modules_are_used,
@@ -97,7 +98,7 @@ def test_the_environment_is_what_the_pins_name():
         normalized(distribution.name): distribution.version for distribution in metadata.distributions()
     }
     own = frozenset({each.name for each in distributions()} | INSTALLERS)
-    violations = list(environment_is_pinned(installed, pins(), own))
+    violations = list(environment_is_pinned(installed, pins(current_environment()), own))
 
     assert not violations, "\n".join(violations)
 

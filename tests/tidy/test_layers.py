@@ -98,7 +98,7 @@ def test_import_rules_let_pass_what_is_allowed(rule, path, text):
 def test_dependencies_are_declared():
     """Each distribution imports only what its pyproject.toml requires."""
     siblings = {distribution.package: [distribution.name] for distribution in distributions()}
-    providers = {**packages_distributions(), **siblings}
+    providers = {**packages_distributions(), **siblings, "fastmcp": ["fastmcp"]}  # fastmcp-slim carries it
     declared = {distribution.package: distribution.requirements for distribution in distributions()}
     violations = sorted(
         {
