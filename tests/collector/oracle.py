@@ -32,6 +32,7 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
                     node.flags |= CALL_BELOW
                 if _covered(trace, chain):
                     node.flags |= COVERED
+                node.outcome = _outcome(trace, parents, span)
                 found[trace_id, span_id] = (identity, meter(node, span, price))
     for trace_id, span_id in _echoes(
         {key: (by_trace[key[0]][key[1]], who) for key, (who, _) in found.items()}
@@ -100,6 +101,22 @@ def _bills(trace: dict[int, Span], span: Span, chain: list[int], below: list[int
                 return True
         return True
     return False
+
+
+def _outcome(trace: dict[int, Span], parents: dict[int, int | None], tool: Span) -> str:
+    """The first failure among the spans that tell of the same tool call from further inside."""
+    if tool.role != Role.TOOL:
+        return ""
+    failures = []
+    for span in trace.values():
+        path = _chain(parents, span.span_id)
+        if span is tool or span.role != Role.TOOL or tool.span_id not in path:
+            continue
+        between = [trace[s] for s in path[: path.index(tool.span_id)]]
+        same = [s.role == Role.OTHER or (s.role == Role.TOOL and s.label == tool.label) for s in between]
+        if all(same) and tool.label and span.status != "SUCCESS":
+            failures.append(span)
+    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
 
 
 def _covered(trace: dict[int, Span], chain: list[int]) -> bool:

@@ -94,6 +94,38 @@ def test_a_chain_of_tool_spans_is_one_tool_call(tmp_path: Path, together: bool) 
     assert _in_every_order(tmp_path, spans, together) == {((1, 1, 0), (4, 1, 0))}
 
 
+def _outcomes(engine: Engine) -> list[tuple[int, str]]:
+    """(span id, status) of everything that counts."""
+    return engine.query(
+        "SELECT span_id, name FROM usage_events JOIN names ON name_no = status_no"
+        " WHERE kind != 5 AND event_no NOT IN (SELECT event_no FROM voided) ORDER BY span_id"
+    )
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_tool_call_went_as_whoever_was_nearest_says(tmp_path: Path, restart: bool) -> None:
+    """A framework calls a success what the server inside has called an error: the call is an error."""
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup"}
+    spans = [
+        span(1, **ACME, **tool),
+        span(2, 1, name="HTTP"),
+        span(3, 2, **tool),
+        span(4, 3, error=True, **tool),
+        span(5, 1, error=True, **(tool | {"gen_ai.tool.name": "write"})),
+    ]
+    found = set()
+    for number, order in enumerate(itertools.permutations(spans)):
+        engine = Engine(tmp_path / f"{number}")
+        for one in order:
+            engine.send(body([one]))
+            if restart:
+                engine.restart()
+        found.add(tuple(_outcomes(engine)))
+        engine.database.close()
+
+    assert found == {((1, "ERROR"), (5, "ERROR"))}
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_siblings_with_one_response_id_are_one_call(tmp_path: Path, together: bool) -> None:
     """Two instrumentations side by side share the provider's response id: the span that knows more bills."""

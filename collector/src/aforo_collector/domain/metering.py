@@ -21,15 +21,15 @@ CostOf = Callable[[str, str, Pools, int], Cost]
 def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     """What the record of a call counts for; revenue is left to the estimate stage."""
     if span.role == _TOOL_ROLE:
-        return _tool(span)
+        return _tool(span, node.outcome if span.status == "SUCCESS" else "")
     if span.role == _USAGE_ROLE:
         return _hand_recorded(span)
     return _model(node.flags, span, cost_of)
 
 
-def _tool(span: Span) -> Occurrence:
+def _tool(span: Span, outcome: str) -> Occurrence:
     return occurrence_from((
-        _TOOL, span.label, span.status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
+        _TOOL, span.label, outcome or span.status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
         decimal_of(span.reported_cost) if span.reported_cost else None, "", "", None,
     ))  # fmt: skip
 

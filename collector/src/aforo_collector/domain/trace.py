@@ -38,9 +38,10 @@ LISTED = 1 << 12
 """The span is among those that are looked through for echoes."""
 _BELOW = TOKENS_BELOW | CALL_BELOW
 _COPY = TWIN | ECHO
-_MODEL, _TOOL, _AGENT, _USAGE = (
-    role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
+_OTHER, _MODEL, _TOOL, _AGENT, _USAGE = (
+    role << ROLE_SHIFT for role in (Role.OTHER, Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
 )
+SPANS_INSIDE_MAX = 256
 _TOOL_ROLE = int(Role.TOOL)
 _TELLING = _BELOW | BEARS_TOKENS | _MODEL
 """What a node may have to tell its ancestors."""
@@ -60,7 +61,8 @@ ROOT = Context()
 class Node:
     """One span of a tree, or the place of a span that has not arrived but has children.
 
-    `span` is None until somebody needs it; `identity` is the effective one, inheritance included.
+    `span` is None until somebody needs it; `identity` is the effective one, inheritance included; `outcome`
+    is how a tool call went if a span inside of it knows better than its own.
     """
 
     # Class attributes are the defaults: most nodes live for one transaction and change only a few.
@@ -68,6 +70,7 @@ class Node:
     identity: Identity = NOBODY
     label: str = ""
     within: str = ""
+    outcome: str = ""
     parent_id: int = 0
     first_child: int = 0
     next_sibling: int = 0
@@ -90,7 +93,7 @@ class Node:
 class Tree:
     """The part of one trace that is in memory; `load` brings a stored node when it is needed."""
 
-    __slots__ = ("changed", "fresh", "left", "load", "nodes", "read", "trace_id", "trace_no")
+    __slots__ = ("changed", "failed", "fresh", "left", "load", "nodes", "read", "trace_id", "trace_no")
 
     def __init__(
         self,
@@ -106,6 +109,8 @@ class Tree:
         self.nodes: dict[int, Node] = {}
         self.fresh: list[Node] = []
         """Nodes whose span arrived since the last `settle`."""
+        self.failed: list[Node] = []
+        """Tool calls that failed, or have learnt what encloses them, since the last `settle`."""
         self.changed: dict[int, Node] = {}
         """Nodes that are new or different from what is stored."""
         self.left: set[int] = set()
@@ -143,7 +148,7 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, _, _, quality, tokens, _, _, _ = span
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, _, _, _ = span
     nodes, changed = tree.nodes, tree.changed
     node = nodes.get(span_id) or tree.find(span_id)
     if node is None:
@@ -161,6 +166,8 @@ def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     node.position = position
     if role == _TOOL_ROLE:
         node.label = label
+        if status != "SUCCESS":
+            tree.failed.append(node)
     tree.fresh.append(node)
     changed[span_id] = node
     if parent_id:
@@ -235,6 +242,9 @@ def settle(tree: Tree) -> None:
         context = below(parent) if parent is not None and parent.flags & ARRIVED else ROOT
         _hand_down(tree, node, context, pending)
     tree.fresh = []
+    for node in tree.failed:
+        _tell_record(tree, node)
+    tree.failed.clear()
 
 
 def below(node: Node) -> Context:
@@ -244,7 +254,7 @@ def below(node: Node) -> Context:
     if role == _MODEL:
         return Context(node.identity, "", bool(flags & (COVERED | BEARS_TOKENS)))
     if role == _TOOL:
-        return Context(node.identity, node.label, False)
+        return Context(node.identity, node.label or node.within, False)
     if role == _AGENT:
         return Context(node.identity, "", False)
     return Context(node.identity, node.within, bool(flags & COVERED))
@@ -267,6 +277,8 @@ def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> No
                 continue
             else:
                 tree.changed[node.span_id] = node
+                if node.flags & ROLE_MASK == _TOOL:
+                    tree.failed.append(node)
             node.identity = identity
             if within or node.within:
                 node.within = within
@@ -276,6 +288,45 @@ def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> No
                 node.flags &= ~COVERED
             if node.first_child:
                 stack.append((below(node), tree.children(node)))
+
+
+def is_inner_tool(node: Node) -> bool:
+    """Whether a tool span tells of the same call as the tool span that encloses it."""
+    return node.within != "" and (node.label == node.within or not node.label)
+
+
+def _tell_record(tree: Tree, node: Node) -> None:
+    """Have the record of a tool call looked at again: a span inside of it has failed."""
+    while is_inner_tool(node):
+        above = tree.find(node.parent_id)
+        while above is not None and above.flags & ROLE_MASK != _TOOL:
+            above = tree.find(above.parent_id)
+        if above is None:
+            return
+        tree.changed[above.span_id] = node = above
+
+
+def outcome_of(tree: Tree, node: Node) -> str:
+    """How the call of a tool went, when a span that tells of the same call from further inside knows better.
+
+    A framework may call a success what its server has called an error; whoever was nearest to it is right.
+    "" when nobody inside says so. Looks at `SPANS_INSIDE_MAX` spans at most.
+    """
+    failures: list[Span] = []
+    pending = tree.children(node)
+    for _ in range(SPANS_INSIDE_MAX):
+        if not pending:
+            break
+        inner = pending.pop()
+        role = inner.flags & ROLE_MASK
+        if role == _TOOL and is_inner_tool(inner):
+            span = tree.span(inner)
+            if span.status != "SUCCESS":
+                failures.append(span)
+        elif role != _OTHER:
+            continue
+        pending += tree.children(inner)
+    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
 
 
 class Standing(Enum):
@@ -307,7 +358,7 @@ def standing(node: Node, ignored: int = 0) -> Standing:
             return _CLAIM if flags & TOKENS_BELOW else _RECORD
         return _WRAPPER if flags & _BELOW else _RECORD
     if role == _TOOL:
-        return _WRAPPER if node.within and node.within == node.label else _RECORD
+        return _WRAPPER if is_inner_tool(node) else _RECORD
     if role == _AGENT and flags & BEARS_TOKENS:
         return _CLAIM if flags & TOKENS_BELOW else _RECORD
     return _RECORD if role == _USAGE else _NONE

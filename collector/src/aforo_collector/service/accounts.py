@@ -8,8 +8,18 @@ from typing import NamedTuple
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
-from aforo_collector.domain.span import Span
-from aforo_collector.domain.trace import ARRIVED, CUT, Node, Standing, Tree, standing
+from aforo_collector.domain.span import Role, Span
+from aforo_collector.domain.trace import (
+    ARRIVED,
+    CUT,
+    ROLE_MASK,
+    ROLE_SHIFT,
+    Node,
+    Standing,
+    Tree,
+    outcome_of,
+    standing,
+)
 from aforo_collector.domain.usage import Occurrence
 from aforo_collector.pipeline.admit import stated_fields
 from aforo_collector.pipeline.terms import Terms
@@ -26,6 +36,7 @@ DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
 PARENT_CYCLE = "PARENT_CYCLE"
 _RECORD = Standing.RECORD
+_TOOL = Role.TOOL << ROLE_SHIFT
 
 
 class Account(NamedTuple):
@@ -68,6 +79,8 @@ class Accounts:
                 if account is None:
                     account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
                 strand, session, _, _, joined, records = account
+            if node.first_child and flags & ROLE_MASK == _TOOL:
+                node.outcome = outcome_of(tree, node)
             if node.strand_no:
                 self._review(tenant_no, tree, account, node, now_ns)
                 continue
