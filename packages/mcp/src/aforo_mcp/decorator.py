@@ -1,0 +1,147 @@
+"""`@metered_tool`: meter one tool function, under any server, without touching its signature."""
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from decimal import Decimal
+from typing import Any, Final, TypeVar, cast, overload
+
+from aforo_sdk.plugin import Identity
+
+from aforo_mcp.metering import Layer
+from aforo_mcp.requests import Request, request_among
+from aforo_mcp.terms import Terms, cost_of_each
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONTEXT: Final = "aforo_context"
+"""The keyword under which a server of the MCP SDK 2.x hands its context to a metered function."""
+
+
+@overload
+def metered_tool(function: F, /) -> F: ...
+@overload
+def metered_tool(
+    name: str | None = None,
+    *,
+    cost: str | int | Decimal | None = None,
+    customer_id: str | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    app_id: str | None = None,
+    product_type: str | None = None,
+    trust_meta: bool = True,
+) -> Callable[[F], F]: ...
+def metered_tool(
+    name: F | str | None = None,
+    *,
+    cost: str | int | Decimal | None = None,
+    customer_id: str | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    app_id: str | None = None,
+    product_type: str | None = None,
+    trust_meta: bool = True,
+) -> F | Callable[[F], F]:
+    """Meter a function as a tool of an MCP server: one span per call. It goes below `@mcp.tool()`.
+
+    `name` is the name that is billed; without it, the one that the client called where the server shows it,
+    else the function's. `cost` is what one call costs us, in USD ("0.01"), unless the call reports its own.
+    Identity and `trust_meta` as for `AforoMiddleware`. Signature, schema, results, exceptions and injected
+    contexts stay what they are.
+    """
+    identity = Identity(customer_id, team_id, agent_id, app_id, session_id, product_type)
+    terms = Terms(identity, cost_of_each(cost), trust_meta)
+    if name is None or isinstance(name, str):
+        stated = name or ""
+        return lambda function: _metered(function, terms, stated)
+    return _metered(name, terms, "")
+
+
+def _metered(function: F, terms: Terms, stated: str) -> F:
+    if isinstance(function, staticmethod | classmethod):
+        return cast(F, type(function)(_metered(function.__func__, terms, stated)))
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    code = inner if inspect.isroutine(inner) else type(inner).__call__
+    called = str(getattr(inner, "__name__", None) or type(inner).__name__)
+
+    def layer(arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer:
+        handed = named.pop(CONTEXT, None)
+
+        def find() -> tuple[str, Request | None]:
+            request = request_among((handed, *arguments, *named.values()))
+            return stated or (request.tool if request is not None else "") or called, request
+
+        return Layer(terms, find, is_body=True)
+
+    wrap = _plain
+    if inspect.isasyncgenfunction(code):
+        wrap = _async_generator
+    elif inspect.isgeneratorfunction(code):
+        wrap = _generator
+    elif inspect.iscoroutinefunction(code):
+        wrap = _coroutine
+    metered = wrap(function, layer)
+    metered.__name__ = str(getattr(function, "__name__", called))
+    _ask_for_context(metered, code)
+    return cast(F, metered)
+
+
+MakeLayer = Callable[[tuple[Any, ...], dict[str, Any]], Layer]
+
+
+def _plain(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def metered(*args: Any, **kwargs: Any) -> Any:
+        with make(args, kwargs) as layer:
+            layer.result = function(*args, **kwargs)
+        return layer.result
+
+    return metered
+
+
+def _coroutine(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def metered(*args: Any, **kwargs: Any) -> Any:
+        with make(args, kwargs) as layer:
+            layer.result = await function(*args, **kwargs)
+        return layer.result
+
+    return metered
+
+
+def _generator(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        with make(args, kwargs):
+            return (yield from function(*args, **kwargs))
+
+    return metered
+
+
+def _async_generator(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with make(args, kwargs):
+            async for item in function(*args, **kwargs):
+                yield item
+
+    return metered
+
+
+def _ask_for_context(metered: Callable[..., Any], code: Callable[..., Any]) -> None:
+    """Have servers of the MCP SDK 2.x hand their context to the wrapper.
+
+    The SDK keeps the request in no context variable; it injects it where an annotation asks for it. Only the
+    annotations tell of the parameter: the signature, and so the schema, is the function's own.
+    """
+    try:
+        from mcp.server.mcpserver import Context
+
+        metered.__annotations__ = {**code.__annotations__, CONTEXT: Context}
+    except (ImportError, AttributeError, NameError):
+        pass  # no SDK 2.x, or annotations that cannot be read yet: the call is metered all the same

@@ -1,0 +1,151 @@
+"""A `tools/call` as the server's framework shows it, whichever framework that is.
+
+Read by shape, so that none of them is imported here: the request contexts of the MCP SDK 1.x and 2.x and of
+FastMCP 3 and 4 have the same fields, give or take. What one of them does not have is left empty.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from aforo_sdk import plugin
+from aforo_sdk.plugin import Identity
+
+from aforo_mcp.calls import identity_of, parent_of
+
+MODERN_PROTOCOL: Final = "2026-07-28"
+"""From this version on there is no protocol session: an id that looks like one means nothing."""
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+_NOBODY: Final = Identity()
+
+
+class Request(NamedTuple):
+    """One JSON-RPC request. What is not known is empty.
+
+    `session` is the framework's own object for the connection: with the request's id it tells one request
+    from another. `tool` is the name that the client asked for, `meta` its `_meta`, `headers` those of HTTP,
+    `caller` whom the access token is for, `session_id` the `Mcp-Session-Id` of the legacy protocol. A request
+    that `goes_on` brings what an earlier round of the call asked for, and that round's `state`.
+    """
+
+    session: object
+    request_id: object = None
+    tool: str = ""
+    meta: Mapping[str, Any] = _NOTHING
+    headers: Mapping[str, str] = _NOTHING
+    caller: Identity = _NOBODY
+    session_id: str = ""
+    protocol_version: str = ""
+    goes_on: bool = False
+    state: str = ""
+
+    def is_same(self, other: "Request") -> bool:
+        """Whether both are views of one request."""
+        return self.session is other.session and self.request_id == other.request_id
+
+    @property
+    def parent(self) -> tuple[int, int] | None:
+        """(trace id, span id) of the caller's span, if it says one."""
+        return parent_of(self.meta) or parent_of(self.headers)
+
+
+def request_of(context: Any) -> Request | None:
+    """The request behind a request context of the SDK (any version) or of FastMCP; None if there is none."""
+    if context is None:
+        return None
+    http = getattr(context, "request", None)
+    headers = getattr(http, "headers", None) or _NOTHING
+    # FastMCP 4 keeps the SDK's own context, which has the parameters, inside of its own.
+    params = getattr(getattr(context, "_srctx", context), "params", None) or _NOTHING
+    spoken = getattr(context, "protocol_version", None) or headers.get("mcp-protocol-version") or ""
+    return Request(
+        getattr(context, "session", None),
+        getattr(context, "request_id", None),
+        str(params.get("name") or ""),
+        _plain(getattr(context, "meta", None)),
+        headers,
+        _caller(http),
+        "" if spoken >= MODERN_PROTOCOL else headers.get("mcp-session-id") or "",
+        spoken,
+        "inputResponses" in params or "requestState" in params,
+        str(params.get("requestState") or ""),
+    )
+
+
+def request_among(arguments: Iterable[object]) -> Request | None:
+    """The request that a running tool function serves: from a context among its arguments, else from the
+    context variable of the framework that calls it. None outside of a request.
+    """
+    for argument in arguments:
+        try:
+            context = getattr(argument, "request_context", None)
+        except (LookupError, ValueError):  # a context of the SDK's that belongs to no request
+            continue
+        if context is not None:
+            return request_of(context)
+    return _of_fastmcp() or _of_sdk_1()
+
+
+def warn_of(distribution: str, feature: str, consequence: str) -> None:
+    """Say once that a framework has changed its shape, and what that means for metering."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        framework = f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        framework = distribution
+    plugin.warn_once(f"mcp.{feature}", f"aforo: {framework} has no {feature}: {consequence}.")
+
+
+def _of_fastmcp() -> Request | None:
+    module = sys.modules.get("fastmcp.server.dependencies")
+    if module is None:
+        return None
+    try:
+        context = module.get_context()
+    except RuntimeError:  # the tool is not called by a server of FastMCP's
+        return None
+    except AttributeError:
+        _cannot_see("fastmcp", "fastmcp.server.dependencies.get_context")
+        return None
+    return request_of(context.request_context)
+
+
+def _of_sdk_1() -> Request | None:
+    module = sys.modules.get("mcp.server.lowlevel.server")
+    if module is None or "mcp.server.mcpserver" in sys.modules:
+        return None  # from 2.0 on the SDK hands its context in as an argument
+    try:
+        return request_of(module.request_ctx.get(None))
+    except AttributeError:
+        _cannot_see("mcp", "mcp.server.lowlevel.server.request_ctx")
+        return None
+
+
+def _cannot_see(distribution: str, feature: str) -> None:
+    warn_of(
+        distribution,
+        feature,
+        "@metered_tool meters its calls without the request's `_meta`, session and access token",
+    )
+
+
+def _plain(meta: Any) -> Mapping[str, Any]:
+    """`_meta` as a dict: the SDK 1.x has a model of it that keeps unknown keys apart."""
+    if isinstance(meta, Mapping):
+        return meta
+    return getattr(meta, "model_extra", None) or _NOTHING
+
+
+def _caller(http: Any) -> Identity:
+    """Whom the request's access token is for: its claims may name the payer, its client is the agent."""
+    scope = getattr(http, "scope", None)
+    user = scope.get("user") if isinstance(scope, Mapping) else None
+    token = getattr(user, "access_token", None)
+    if token is None:
+        return _NOBODY
+    stated = identity_of(getattr(token, "claims", None))
+    agent = stated.agent_id or getattr(token, "client_id", None) or getattr(token, "subject", None)
+    # A session among the claims is the identity provider's, none of an agent's.
+    return Identity(stated.customer_id, stated.team_id, agent, stated.app_id)

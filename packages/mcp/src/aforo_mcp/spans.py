@@ -1,0 +1,194 @@
+"""The state of a call of a tool, and its span: opened with the request, written when the result is there."""
+
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+from time import time_ns
+from typing import Final
+
+from aforo_sdk import conventions as c
+from aforo_sdk import plugin
+from aforo_sdk.plugin import Identity
+
+from aforo_mcp import calls
+from aforo_mcp.calls import Reported
+from aforo_mcp.requests import Request
+from aforo_mcp.terms import Terms
+
+NAME_LENGTH_MAX: Final = 256
+WAITING_MAX: Final = 4_096
+WAITING_ALIKE_MAX: Final = 64
+
+_NO_CUSTOMER: Final = (
+    "aforo: a call of an MCP tool names no customer: it is kept in quarantine until somebody assigns it. Say "
+    "who pays: customer_id= of @metered_tool or AforoMiddleware, AFORO_CUSTOMER_ID or aforo_sdk.init(), or "
+    '`_meta` {"aforo.customer.id": "…"} of the request.'
+)
+
+
+class Call:
+    """One call of a tool that is running; `is_open` while a request of it is served.
+
+    `attributes` are the encoded ones that its first request gives it. `in_body` says that the tool's own
+    function was entered, `inner_error` how that ended. `costs` (USD) and `tokens` (by attribute name) are
+    reported along the way, from any thread; `fixed_costs` are due anyway; `result` is what the result itself
+    reports. `identity` is the `payer` that the request was opened for, with what inner layers know better.
+    """
+
+    __slots__ = (
+        "attributes", "costs", "fixed_costs", "identity", "in_body", "inner_error", "is_open", "model",
+        "parent_id", "payer", "request", "result", "start_ns", "tokens", "tool", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, tool: str, request: Request | None, payer: Identity) -> None:
+        self.tool = tool
+        self.payer = self.identity = payer
+        parent = request.parent if request is not None else None
+        self.trace_id, self.parent_id = parent or plugin.current_parent() or (plugin.new_trace_id(), 0)
+        self.attributes = _of_request(request, tool) if request is not None else b""
+        self.costs: list[Decimal] = []
+        self.tokens: list[Mapping[str, int]] = []
+        self.model = ""
+        self.start_ns = time_ns()
+        self.go_on(request)
+
+    def go_on(self, request: Request | None) -> None:
+        """Serve a request of this call: its first, or one that brings what a round has asked for."""
+        self.request = request
+        self.is_open = True
+        self.in_body = False
+        self.inner_error = ""
+        self.fixed_costs: list[Decimal] = []
+        self.result = Reported()
+
+    def add(self, part: Reported) -> None:
+        """Take what a part of the call reports."""
+        if part.cost:
+            self.costs.append(Decimal(part.cost))
+        if part.tokens:
+            self.tokens.append(part.tokens)
+
+    def came_to(self) -> Reported:
+        """What the result says, else the sum of what was reported along the way, else the fixed cost."""
+        given = self.costs or self.fixed_costs
+        cost = self.result.cost or (calls.amount_of(sum(given)) if given else "")
+        tokens = dict(self.result.tokens)
+        for counted in self.tokens if not tokens else ():
+            for key, count in counted.items():
+                tokens[key] = min(tokens.get(key, 0) + count, plugin.COUNT_MAX)
+        return Reported(cost, tokens)
+
+
+_waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
+"""Calls whose last round asked for input, under what the request that brings it will say."""
+
+
+def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
+    """A call that begins now, or one that goes on."""
+    tool, payer = tool[:NAME_LENGTH_MAX], terms.payer(request)
+    if request is not None and request.goes_on:
+        try:
+            call = _waiting[tool, request.state, payer].popleft()
+        except (KeyError, IndexError):
+            pass  # its first round was served by another process
+        else:
+            call.go_on(request)
+            return call
+    return Call(tool, request, payer)
+
+
+def close_call(call: Call, outcome: object) -> None:
+    """Write the span of a call that ended in `outcome`: a result, or an exception."""
+    call.is_open = False
+    # FastMCP wraps what asks for input into a result of its own.
+    asked = getattr(outcome, "input_required", None) or outcome
+    if calls.is_interim(asked):
+        _wait(call, asked)
+        return
+    error_type = error_type_of(outcome)
+    if error_type == c.TOOL_ERROR and call.inner_error:
+        error_type = call.inner_error  # the function knows best how it ended
+    stated = calls.cost_of(outcome)
+    call.result = Reported(stated.cost or call.result.cost, stated.tokens or call.result.tokens)
+    if call.identity.customer_id is None:
+        plugin.warn_once("mcp.no_customer", _NO_CUSTOMER)
+    name, attributes = calls.opening_of(call.tool)
+    attributes += call.identity.attributes + call.attributes + call.came_to().attributes
+    if call.model:
+        attributes += plugin.text(c.RESPONSE_MODEL, call.model)
+    message = None
+    if error_type:
+        attributes += plugin.text(c.ERROR_TYPE, error_type)
+        raised = isinstance(outcome, BaseException) and plugin.capture_content()
+        message = str(outcome) if raised else error_type
+    _emit(call, name, attributes, message)
+
+
+def error_type_of(outcome: object) -> str:
+    """`error.type` of a result or an exception, "" for a success.
+
+    A JSON-RPC error that was made of a `TimeoutError` is one: FastMCP answers so when its tools take too
+    long.
+    """
+    if isinstance(outcome, BaseException):
+        cause = outcome.__cause__ or outcome
+        if hasattr(cause, "error") and isinstance(cause.__context__, TimeoutError):
+            return calls.TIMED_OUT
+    return calls.error_type_of_answer(outcome)
+
+
+def result_of(answer: object) -> object:
+    """What a function returned as the result that a server makes of it: a dict or an object of the
+    program's own is structured content.
+    """
+    if isinstance(answer, Mapping):
+        if "content" in answer or calls.is_interim(answer):
+            return answer
+        failed = answer.get("isError") is True or answer.get("is_error") is True
+        return {"isError": failed, "structuredContent": answer}
+    if hasattr(answer, "content") or calls.is_interim(answer):
+        return answer
+    fields = getattr(answer, "__dict__", None)
+    return {"structuredContent": fields} if isinstance(fields, dict) else None
+
+
+def _wait(call: Call, asked: object) -> None:
+    """Keep a call whose round asked for input. The round itself is structure: it bills nothing.
+
+    Where another process serves the next round, the call begins there, and this is all there is of it here.
+    """
+    if isinstance(asked, Mapping):
+        state = asked.get("requestState")
+    else:
+        state = getattr(asked, "request_state", None)
+    key = call.tool, str(state or ""), call.payer
+    _waiting.setdefault(key, deque(maxlen=WAITING_ALIKE_MAX)).append(call)
+    if len(_waiting) > WAITING_MAX:
+        _waiting.pop(next(iter(_waiting)), None)
+    name, _ = calls.opening_of(call.tool)
+    _emit(call, f"paused {name}", call.identity.attributes, None)
+
+
+def _of_request(request: Request, tool: str) -> bytes:
+    attributes = plugin.call_id(calls.call_id_of(request.parent, request.request_id, tool))
+    if request.request_id is not None:
+        attributes += plugin.text_once(calls.REQUEST_ID, str(request.request_id))
+    if request.protocol_version:
+        attributes += plugin.text(calls.PROTOCOL_VERSION, request.protocol_version)
+    if request.session_id:
+        attributes += plugin.text_once(calls.MCP_SESSION_ID, request.session_id)
+    return attributes
+
+
+def _emit(call: Call, name: str, attributes: bytes, error: str | None) -> None:
+    plugin.emit(
+        call.trace_id,
+        plugin.new_span_id(),
+        call.parent_id,
+        name,
+        c.KIND_SERVER,
+        call.start_ns,
+        max(call.start_ns, time_ns()),
+        attributes,
+        error,
+    )

@@ -1,0 +1,53 @@
+"""What a decorator or a middleware was told: who pays, what a call costs us, whether `_meta` is believed."""
+
+import os
+from dataclasses import dataclass
+from decimal import Decimal
+
+from aforo_sdk import conventions as c
+from aforo_sdk import plugin
+from aforo_sdk.plugin import Identity
+
+from aforo_mcp.calls import amount_of, identity_of
+from aforo_mcp.requests import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of metering. `cost` is what each call costs us, in USD; None where that is not fixed."""
+
+    identity: Identity
+    cost: Decimal | None = None
+    trust_meta: bool = True
+
+    def payer(self, request: Request | None) -> Identity:
+        """Who a call is billed to: whom these terms name, then the request's `_meta`, then its access token,
+        then the context and the process; the legacy protocol's session where nobody names one.
+        """
+        found, ambient = self.identity, plugin.current_identity()
+        if request is not None:
+            if self.trust_meta:
+                found = found.over(identity_of(request.meta)).over(identity_of(request.headers))
+            found = found.over(request.caller)
+        if ambient.product_type == c.AGENTIC_API and "AFORO_PRODUCT_TYPE" not in os.environ:
+            # The SDK's own default: nobody has said that this server is anything but an MCP server.
+            found = found.over(Identity(product_type=c.MCP_SERVER))
+        found = found.over(ambient)
+        if request is not None and request.session_id:
+            found = found.over(Identity(session_id=request.session_id))
+        return found
+
+
+def cost_of_each(cost: object) -> Decimal | None:
+    """The fixed cost of a call, in USD; what is no amount of zero or more is left out, with a warning."""
+    if cost is None:
+        return None
+    amount = amount_of(cost)
+    if not amount:
+        plugin.warn_once(
+            f"mcp.cost {cost!r}",
+            f'aforo: @metered_tool(cost={cost!r}): not an amount of USD such as "0.01". The tool is metered '
+            "without a cost.",
+        )
+        return None
+    return Decimal(amount)
