@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aforo_collector.domain.echoes import call_of, echoes_of
+from aforo_collector.domain.echoes import call_of, echoes_of, tells_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metering import meter
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import CALL_BELOW, COVERED, Node
+from aforo_collector.domain.trace import CALL_BELOW, COVERED, UNSEEN, Node
 from aforo_collector.domain.usage import Occurrence
 
 from .engine import price
@@ -28,11 +28,14 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
             below = [s for s in trace if s != span_id and span_id in _chain(parents, s)]
             if identity.customer_id and _bills(trace, span, chain, below):
                 node = Node(span_id)
-                if any(trace[s].role == Role.MODEL and trace[s].quality != "cached_response" for s in below):
+                if any(_is_call(trace[s]) for s in below):
                     node.flags |= CALL_BELOW
+                if _unseen(span):
+                    node.flags |= UNSEEN
                 if _covered(trace, chain):
                     node.flags |= COVERED
                 node.outcome = _outcome(trace, parents, span)
+                node.fuller = _fuller(trace, chain)
                 found[trace_id, span_id] = (identity, meter(node, span, price))
     for trace_id, span_id in _echoes(
         {key: (by_trace[key[0]][key[1]], who) for key, (who, _) in found.items()}
@@ -49,9 +52,14 @@ def _echoes(billed: dict[tuple[bytes, int], tuple[Span, Identity]]) -> list[tupl
         calls = [
             call_of(span)
             for span, identity in billed.values()
-            if identity.customer_id == customer_id and span.role in (Role.MODEL, Role.TOOL)
+            if identity.customer_id == customer_id and (span.role in (Role.MODEL, Role.TOOL) or _unseen(span))
         ]
-        found += [(call.trace_id, call.span_id) for call in echoes_of(calls)]
+        told = {
+            agent
+            for agent in calls
+            if any(tells_of(call, agent) for call in calls if agent.role == Role.AGENT)
+        }
+        found += [(call.trace_id, call.span_id) for call in echoes_of(calls) | told]
     return found
 
 
@@ -88,11 +96,8 @@ def _bills(trace: dict[int, Span], span: Span, chain: list[int], below: list[int
     tokens_below = any(bears_tokens(trace[s]) for s in below)
     if span.role in (Role.MODEL, Role.AGENT) and bears_tokens(span):
         return not tokens_below
-    if span.role == Role.MODEL:
-        calls_below = any(
-            trace[s].role == Role.MODEL and trace[s].quality != "cached_response" for s in below
-        )
-        return not tokens_below and not calls_below
+    if span.role == Role.MODEL or _unseen(span):
+        return not tokens_below and not any(_is_call(trace[s]) for s in below)
     if span.role == Role.TOOL:
         for above in chain[1:]:
             if trace[above].role == Role.TOOL:
@@ -101,6 +106,27 @@ def _bills(trace: dict[int, Span], span: Span, chain: list[int], below: list[int
                 return True
         return True
     return False
+
+
+def _fuller(trace: dict[int, Span], chain: list[int]) -> Span | None:
+    """The nearest model span above, if it says more of the same tokens."""
+    span = trace[chain[0]]
+    if span.role == Role.MODEL and span.tokens is not None:
+        for above in [trace[s] for s in chain[1:17]]:
+            if above.role == Role.MODEL and bears_tokens(above) and above.tokens is not None:
+                more = sum(map(bool, above.tokens)) > sum(map(bool, span.tokens))
+                return above if above.tokens[:2] == span.tokens[:2] and more else None
+            if above.role != Role.OTHER:
+                return None
+    return None
+
+
+def _is_call(span: Span) -> bool:
+    return (span.role == Role.MODEL and span.quality != "cached_response") or _unseen(span)
+
+
+def _unseen(span: Span) -> bool:
+    return span.role == Role.AGENT and span.quality == "missing"
 
 
 def _outcome(trace: dict[int, Span], parents: dict[int, int | None], tool: Span) -> str:

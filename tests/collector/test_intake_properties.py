@@ -58,7 +58,13 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             if tokens is not None:
                 attributes["gen_ai.usage.input_tokens"] = tokens
                 attributes["gen_ai.usage.output_tokens"] = tokens // 2
-                attributes["gen_ai.usage.cache_read.input_tokens"] = tokens // 4
+                attributes["gen_ai.usage.cache_read.input_tokens"] = draw(st.sampled_from((tokens // 4, 0)))
+        if (
+            operation == "invoke_agent"
+            and "gen_ai.usage.input_tokens" not in attributes
+            and draw(st.booleans())
+        ):
+            attributes["aforo.usage.quality"] = "missing"
         if draw(st.booleans()):
             attributes["aforo.customer.id"] = draw(st.sampled_from(("acme", "acme", "globex")))
         if draw(st.integers(0, 3)) == 0:

@@ -121,6 +121,12 @@ def openinference_autogen(call: Call) -> Written:
     return Written("openinference.instrumentation.autogen_agentchat", "create", said, call.failed)
 
 
+def openinference_crewai(call: Call) -> Written:
+    """Agents and tools."""
+    said = {key: value for key, value in _openinference(call).items() if "token_count" not in key}
+    return Written("openinference.instrumentation.crewai", f"{call.name}.run", said, call.failed)
+
+
 def openllmetry_openai(call: Call) -> Written:
     """Reasoning only where the answer was not streamed; a total beside."""
     said = standard(call, "traceloop__association__properties__session_id")

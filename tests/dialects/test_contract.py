@@ -66,6 +66,8 @@ def _within(writer: Writer, call: Call) -> Read:
         read = read._replace(call_id="")
     if {"session", f"session of {who}"} & lacks:
         read = read._replace(session="")
+    if "models" in lacks and read.role == Role.AGENT:
+        read = read._replace(quality="missing")
     if read.tokens is None:
         return read
     missing = [name for name in _DETAILS if name in lacks]

@@ -21,6 +21,11 @@ WRITERS = {
         kinds=("chat", "tool", "agent"),
         lacks=_AUDIO | {"call_id", "cache_read", "cache_write", "reasoning"},
     ),
+    "openinference crewai": Writer(
+        instrumentors.openinference_crewai,
+        kinds=("tool", "agent"),
+        lacks=frozenset({"call_id", "totals", "models"}),
+    ),
     "openllmetry openai": Writer(
         instrumentors.openllmetry_openai,
         kinds=("chat",),
@@ -29,13 +34,15 @@ WRITERS = {
     "openllmetry langchain": Writer(instrumentors.openllmetry_langchain, lacks=_AUDIO | {"reasoning"}),
     "openllmetry before": Writer(instrumentors.openllmetry_before, lacks=_AUDIO | {"call_id of tools"}),
     "openllmetry crewai": Writer(
-        instrumentors.openllmetry_crewai, kinds=("agent",), lacks=frozenset({"totals"})
+        instrumentors.openllmetry_crewai, kinds=("agent",), lacks=frozenset({"totals", "models"})
     ),
     "otel openai": Writer(
         instrumentors.otel_openai, kinds=("chat", "embeddings"), lacks=_AUDIO | {"reasoning"}
     ),
     "openllmetry mcp": Writer(instrumentors.openllmetry_mcp, kinds=("tool",), lacks=_NO_IDS),
-    "autogen": Writer(frameworks.autogen, kinds=("tool", "agent"), lacks=frozenset({"session", "totals"})),
+    "autogen": Writer(
+        frameworks.autogen, kinds=("tool", "agent"), lacks=frozenset({"session", "totals", "models"})
+    ),
     "ag2": Writer(
         frameworks.ag2,
         kinds=("chat", "tool", "agent"),

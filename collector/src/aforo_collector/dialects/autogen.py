@@ -10,7 +10,7 @@ from typing import Final
 from aforo_sdk import conventions as c
 
 from .values import Attributes
-from .vocabulary import Dialect, stated
+from .vocabulary import Dialect, stated, without_models
 
 
 def _operation(attributes: Attributes, span_name: str) -> str:
@@ -19,6 +19,9 @@ def _operation(attributes: Attributes, span_name: str) -> str:
 
 
 AUTOGEN: Final = Dialect(
-    name="autogen", scopes=("autogen-core", "autogen SingleThreadedAgentRuntime"), operation=_operation
+    name="autogen",
+    scopes=("autogen-core", "autogen SingleThreadedAgentRuntime"),
+    operation=_operation,
+    amend=without_models,
 )
 """`gen_ai.system` is "autogen", which is no provider, and an agent's id is made anew for every team."""

@@ -14,7 +14,7 @@ from typing import Final
 from aforo_sdk import conventions as c
 
 from .values import Attributes, Plain
-from .vocabulary import TEXTS, Dialect, Names, Restated, stated, without_reasoning
+from .vocabulary import TEXTS, Dialect, Names, Restated, stated, without_models, without_reasoning
 
 KIND: Final = "openinference.span.kind"
 ANSWER_LENGTH_MAX: Final = 256 * 1024
@@ -111,6 +111,14 @@ OPENINFERENCE: Final = Dialect(
     tokens=_TOKENS,
     amend=_ids_from_answer,
 )
+OPENINFERENCE_CREWAI: Final = replace(
+    OPENINFERENCE,
+    name="openinference-crewai",
+    scopes=("openinference.instrumentation.crewai",),
+    marker="",
+    amend=without_models,
+)
+"""The instrumentor of CrewAI leaves calls of models to those of the providers' clients."""
 OPENINFERENCE_AUTOGEN: Final = replace(
     OPENINFERENCE,
     name="openinference-autogen",

@@ -15,7 +15,17 @@ from typing import Final
 from aforo_sdk import conventions as c
 
 from .values import Attributes, Plain
-from .vocabulary import TEXTS, TOKENS, Dialect, Names, Restated, is_model_call, stated, without_reasoning
+from .vocabulary import (
+    TEXTS,
+    TOKENS,
+    Dialect,
+    Names,
+    Restated,
+    is_model_call,
+    stated,
+    without_models,
+    without_reasoning,
+)
 
 KIND: Final = "traceloop.span.kind"
 _REQUEST: Final = "llm.request.type"
@@ -63,10 +73,10 @@ def _operation(attributes: Attributes, span_name: str) -> str:
 
 
 def _calls_only(said: Restated, attributes: Attributes, span_name: str) -> None:
-    del attributes, span_name
     if not is_model_call(said):
         for name in _TOKENS:
             said.pop(name, None)
+    without_models(said, attributes, span_name)
 
 
 def _coarse(said: Restated, attributes: Attributes, span_name: str) -> None:

@@ -89,7 +89,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         tokens = _tokens(attributes)
         label = _text(attributes, _MODEL) if tokens else _short(attributes, "gen_ai.agent.name")
         provider = _provider(attributes)
-        quality = "rolled_up" if tokens else ""
+        quality = "rolled_up" if tokens else _short(attributes, "aforo.usage.quality")
     elif role == USAGE:
         recorded = _recorded(attributes)
     return span_of((

@@ -17,7 +17,7 @@ from .autogen import AUTOGEN
 from .crewai import CREWAI
 from .logfire import LOGFIRE
 from .mcp import MCP
-from .openinference import KIND, OPENINFERENCE, OPENINFERENCE_AUTOGEN
+from .openinference import KIND, OPENINFERENCE, OPENINFERENCE_AUTOGEN, OPENINFERENCE_CREWAI
 from .openllmetry import OPENLLMETRY, OPENLLMETRY_COARSE, OPENLLMETRY_CREWAI, OPENLLMETRY_OLD
 from .otel_genai import Frame, translate
 from .otel_openai import OTEL_OPENAI
@@ -31,6 +31,7 @@ Reader: TypeAlias = Callable[[Attributes, Identity, Frame], Span]
 DIALECTS: Final = (
     OPENINFERENCE,
     OPENINFERENCE_AUTOGEN,
+    OPENINFERENCE_CREWAI,
     OPENLLMETRY,
     OPENLLMETRY_OLD,
     OPENLLMETRY_CREWAI,

@@ -131,6 +131,15 @@ def is_model_call(said: Restated) -> bool:
     return c.OPERATION_NAME in said and ROLES.get(said[c.OPERATION_NAME].s) == MODEL
 
 
+def without_models(said: Restated, attributes: Attributes, span_name: str) -> None:
+    """Flag the agents of an instrumentation that was measured to tell of no call of a model: what an agent
+    used is unknown, unless somebody else tells.
+    """
+    del attributes, span_name
+    if c.OPERATION_NAME in said and said[c.OPERATION_NAME].s == c.INVOKE_AGENT and c.INPUT_TOKENS not in said:
+        said.setdefault(c.USAGE_QUALITY, Plain(c.MISSING))
+
+
 def without_reasoning(said: Restated, attributes: Attributes, span_name: str) -> None:
     """Flag the counts of an instrumentation that was measured to leave reasoning out: the totals are the
     provider's, what they are made of is not known.

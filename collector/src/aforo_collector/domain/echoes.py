@@ -22,7 +22,9 @@ STARTS_APART_MAX_NS = 2_000 * NS_PER_MS
 TOOL_STARTS_APART_MAX_NS = 500 * NS_PER_MS
 """The same for tools, of which nothing is known but the name."""
 OWN_SOURCE = "aforo"
-_MODEL = int(Role.MODEL)
+AGENT_MAX_NS = 600_000 * NS_PER_MS
+"""How long after its start an agent's calls are looked for."""
+_MODEL, AGENT = int(Role.MODEL), int(Role.AGENT)
 
 
 class Call(NamedTuple):
@@ -43,7 +45,7 @@ class Call(NamedTuple):
 
 
 def call_of(span: Span) -> Call:
-    """The call that a model or tool span tells of."""
+    """The call that a model or tool span tells of; of an agent whose calls nobody tells, its run."""
     tokens = span.tokens if bears_tokens(span) else None
     given = (tokens.input, tokens.output) if tokens is not None else (0, 0)
     return Call(
@@ -65,7 +67,7 @@ def _worth(span: Span, tokens: Tokens | None) -> int:
 
 def same_call(one: Call, other: Call) -> bool:
     """Whether two spans of different instrumentations tell of the same call."""
-    if one.role != other.role or one.source == other.source:
+    if one.role != other.role or one.source == other.source or one.role == AGENT:
         return False
     if one.start_ns > other.end_ns or other.start_ns > one.end_ns:
         return False
@@ -80,6 +82,12 @@ def same_call(one: Call, other: Call) -> bool:
         return (one.input, one.output) == (other.input, other.output)
     # The name that was asked for is the beginning of the name that answered.
     return one.label.startswith(other.label) or other.label.startswith(one.label)
+
+
+def tells_of(call: Call, agent: Call) -> bool:
+    """Whether a call of a model is one that an agent made whose own instrumentation tells of none."""
+    last_ns = min(agent.end_ns, agent.start_ns + AGENT_MAX_NS)
+    return call.role == _MODEL and call.source != agent.source and agent.start_ns <= call.start_ns <= last_ns
 
 
 def echoes_of(calls: Iterable[Call]) -> set[Call]:

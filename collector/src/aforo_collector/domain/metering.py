@@ -8,11 +8,14 @@ from decimal import Decimal
 from .cost import Cost, Pools, Unpriced, pools_of
 from .money import ZERO, decimal_of
 from .span import Role, Span
-from .trace import CALL_BELOW, COVERED, Node
+from .trace import CALL_BELOW, COVERED, UNSEEN, Node
 from .usage import Kind, Occurrence, occurrence_from
 
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
 _TOOL_ROLE, _USAGE_ROLE = int(Role.TOOL), int(Role.USAGE)
+
+_UNSEEN = Occurrence(Kind.MODEL, reason="no_usage", quality="missing")
+"""What an agent used of models nobody knows, nor how many calls it made."""
 
 CostOf = Callable[[str, str, Pools, int], Cost]
 """(provider, model, pools, time in ns) -> cost, from a price book."""
@@ -24,7 +27,9 @@ def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
         return _tool(span, node.outcome if span.status == "SUCCESS" else "")
     if span.role == _USAGE_ROLE:
         return _hand_recorded(span)
-    return _model(node.flags, span, cost_of)
+    if node.flags & UNSEEN:
+        return _UNSEEN
+    return _model(node.flags, span, node.fuller or span, cost_of)
 
 
 def _tool(span: Span, outcome: str) -> Occurrence:
@@ -39,8 +44,10 @@ def _hand_recorded(span: Span) -> Occurrence:
     return Occurrence(Kind.USAGE, metric=span.recorded.metric, quantity=decimal_of(span.recorded.quantity))
 
 
-def _model(flags: int, span: Span, cost_of: CostOf) -> Occurrence:
+def _model(flags: int, span: Span, fuller: Span, cost_of: CostOf) -> Occurrence:
     _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _ = span
+    if fuller is not span:
+        tokens, quality = fuller.tokens, fuller.quality
     counted = 0 if flags & CALL_BELOW else 1
     if quality == "cached_response":
         return Occurrence(Kind.MODEL, label, "SUCCESS", step_type, calls=1, quality=quality)

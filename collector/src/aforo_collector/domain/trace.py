@@ -36,14 +36,15 @@ ECHO = 1 << 11
 """A span of another instrumentation, anywhere, is the record of the same call."""
 LISTED = 1 << 12
 """The span is among those that are looked through for echoes."""
+UNSEEN = 1 << 13
+"""An agent whose instrumentation tells of no call of a model."""
 _BELOW = TOKENS_BELOW | CALL_BELOW
 _COPY = TWIN | ECHO
-_OTHER, _MODEL, _TOOL, _AGENT, _USAGE = (
-    role << ROLE_SHIFT for role in (Role.OTHER, Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
+_MODEL, _TOOL, _AGENT, _USAGE = (
+    role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.AGENT, Role.USAGE)
 )
-SPANS_INSIDE_MAX = 256
-_TOOL_ROLE = int(Role.TOOL)
-_TELLING = _BELOW | BEARS_TOKENS | _MODEL
+_TOOL_ROLE, _AGENT_ROLE = int(Role.TOOL), int(Role.AGENT)
+_TELLING = _BELOW | BEARS_TOKENS | UNSEEN | _MODEL
 """What a node may have to tell its ancestors."""
 
 
@@ -62,7 +63,8 @@ class Node:
     """One span of a tree, or the place of a span that has not arrived but has children.
 
     `span` is None until somebody needs it; `identity` is the effective one, inheritance included; `outcome`
-    is how a tool call went if a span inside of it knows better than its own.
+    is how a tool call went if a span inside of it knows better than its own, `fuller` the span around a model
+    call that knows more of its tokens.
     """
 
     # Class attributes are the defaults: most nodes live for one transaction and change only a few.
@@ -71,6 +73,7 @@ class Node:
     label: str = ""
     within: str = ""
     outcome: str = ""
+    fuller: Span | None = None
     parent_id: int = 0
     first_child: int = 0
     next_sibling: int = 0
@@ -160,6 +163,8 @@ def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
         flags |= CACHED
     elif tokens is not None and tokens[0] + tokens[1] > 0:
         flags |= BEARS_TOKENS
+    elif quality == "missing" and role == _AGENT_ROLE:
+        flags |= UNSEEN
     node.flags = flags
     node.span = span
     node.batch_no = batch_no
@@ -193,7 +198,7 @@ def _raise_flags(tree: Tree, node: Node, parent: Node) -> None:
     raised = flags & _BELOW
     if flags & BEARS_TOKENS:
         raised |= TOKENS_BELOW
-    if flags & ROLE_MASK == _MODEL and not flags & CACHED:
+    if (flags & ROLE_MASK == _MODEL and not flags & CACHED) or flags & UNSEEN:
         raised |= CALL_BELOW
     above: Node | None = parent
     while above is not None and raised & ~above.flags:
@@ -306,34 +311,13 @@ def _tell_record(tree: Tree, node: Node) -> None:
         tree.changed[above.span_id] = node = above
 
 
-def outcome_of(tree: Tree, node: Node) -> str:
-    """How the call of a tool went, when a span that tells of the same call from further inside knows better.
-
-    A framework may call a success what its server has called an error; whoever was nearest to it is right.
-    "" when nobody inside says so. Looks at `SPANS_INSIDE_MAX` spans at most.
-    """
-    failures: list[Span] = []
-    pending = tree.children(node)
-    for _ in range(SPANS_INSIDE_MAX):
-        if not pending:
-            break
-        inner = pending.pop()
-        role = inner.flags & ROLE_MASK
-        if role == _TOOL and is_inner_tool(inner):
-            span = tree.span(inner)
-            if span.status != "SUCCESS":
-                failures.append(span)
-        elif role != _OTHER:
-            continue
-        pending += tree.children(inner)
-    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
-
-
 class Standing(Enum):
     """What a span counts for; everything but RECORD costs nothing."""
 
     RECORD = "billed"
-    """The record of a call, of hand-recorded usage, or a total without any call below it."""
+    """The record of a call, of hand-recorded usage, a total without any call below it, or an agent of whose
+    calls nobody tells.
+    """
     CLAIM = "claim"
     """A total of what is billed below."""
     WRAPPER = "wrapper"
@@ -361,4 +345,6 @@ def standing(node: Node, ignored: int = 0) -> Standing:
         return _WRAPPER if is_inner_tool(node) else _RECORD
     if role == _AGENT and flags & BEARS_TOKENS:
         return _CLAIM if flags & TOKENS_BELOW else _RECORD
+    if flags & UNSEEN and not flags & _BELOW:
+        return _RECORD
     return _RECORD if role == _USAGE else _NONE

@@ -5,19 +5,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from aforo_collector.domain.chains import fuller_of, outcome_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
     ARRIVED,
+    BEARS_TOKENS,
+    COVERED,
     CUT,
     ROLE_MASK,
     ROLE_SHIFT,
     Node,
     Standing,
     Tree,
-    outcome_of,
     standing,
 )
 from aforo_collector.domain.usage import Occurrence
@@ -36,7 +38,7 @@ DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
 PARENT_CYCLE = "PARENT_CYCLE"
 _RECORD = Standing.RECORD
-_TOOL = Role.TOOL << ROLE_SHIFT
+_MODEL, _TOOL = Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT
 
 
 class Account(NamedTuple):
@@ -81,6 +83,8 @@ class Accounts:
                 strand, session, _, _, joined, records = account
             if node.first_child and flags & ROLE_MASK == _TOOL:
                 node.outcome = outcome_of(tree, node)
+            elif flags & COVERED and flags & ROLE_MASK == _MODEL and flags & BEARS_TOKENS:
+                node.fuller = fuller_of(tree, node)
             if node.strand_no:
                 self._review(tenant_no, tree, account, node, now_ns)
                 continue

@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from aforo_collector.domain.echoes import STARTS_APART_MAX_NS, Call, call_of, echoes_of, same_call
+from aforo_collector.domain.echoes import (
+    AGENT_MAX_NS,
+    STARTS_APART_MAX_NS,
+    Call,
+    call_of,
+    echoes_of,
+    same_call,
+)
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Role
 from aforo_collector.domain.trace import (
@@ -20,6 +27,7 @@ from aforo_collector.domain.trace import (
     LISTED,
     ROLE_MASK,
     ROLE_SHIFT,
+    UNSEEN,
     Node,
     Standing,
     Tree,
@@ -138,7 +146,7 @@ class Echoes:
         ):
             tree = self._tree_of(tenant_no, trace_id)
             node = tree.find(span_id)
-            if node is None or node.event_no != event_no or node.flags & LISTED:
+            if node is None or node.event_no != event_no or node.flags & LISTED or not _is_call(node):
                 continue
             if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
                 continue
@@ -150,14 +158,22 @@ class Echoes:
         calls = self._around(customer_no, starts)
         echoes = echoes_of(calls)
         for call, was_echo in calls.items():
-            is_echo = call in echoes
-            if is_echo != was_echo:
-                self._store.calls.mark(customer_no, call, is_echo)
-                tree = self._tree_of(tenant_no, call.trace_id)
-                node = tree.find(call.span_id)
-                assert node is not None, "a listed call has its span"
-                node.flags = node.flags | ECHO if is_echo else node.flags & ~ECHO
-                tree.changed[call.span_id] = node
+            self._note(tenant_no, customer_no, call, was_echo, call in echoes)
+        agents: dict[Call, bool] = {}
+        for start_ns in starts:
+            agents |= self._store.calls.agents(customer_no, start_ns - AGENT_MAX_NS, start_ns)
+        for agent, was_echo in agents.items():
+            self._note(tenant_no, customer_no, agent, was_echo, self._store.calls.is_told(customer_no, agent))
+
+    def _note(self, tenant_no: int, customer_no: int, call: Call, was_echo: bool, is_echo: bool) -> None:
+        if is_echo == was_echo:
+            return
+        self._store.calls.mark(customer_no, call, is_echo)
+        tree = self._tree_of(tenant_no, call.trace_id)
+        node = tree.find(call.span_id)
+        assert node is not None, "a listed call has its span"
+        node.flags = node.flags | ECHO if is_echo else node.flags & ~ECHO
+        tree.changed[call.span_id] = node
 
     def _around(self, customer_no: int, starts: list[int]) -> dict[Call, bool]:
         """All calls that what changed at these times can have an effect on, however many steps away."""
@@ -183,4 +199,6 @@ class Echoes:
 
 
 def _is_call(node: Node) -> bool:
-    return node.flags & ROLE_MASK in _CALLS and node.flags & ARRIVED > 0
+    """Whether a node is one that others may tell of too: a call, or an agent of whose calls it tells none."""
+    flags = node.flags
+    return flags & ARRIVED > 0 and (flags & ROLE_MASK in _CALLS or flags & UNSEEN > 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from aforo_collector.domain.echoes import Call
+from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, tells_of
+
+_COLUMNS = "start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth"
 
 
 class CallRows:
@@ -45,9 +47,24 @@ class CallRows:
     def started(self, customer_no: int, first_ns: int, last_ns: int, count_max: int) -> dict[Call, bool]:
         """Listed calls that started from the first to the last of two times, and whether each is an echo."""
         rows = self._db.execute(
-            "SELECT start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth, echo"
-            " FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ?"
+            f"SELECT {_COLUMNS}, echo FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role != 3"
             " ORDER BY start_ns, trace_id, span_id LIMIT ?",
             (customer_no, first_ns, last_ns, count_max),
         )
         return {Call(*row[:-1]): bool(row[-1]) for row in rows}
+
+    def agents(self, customer_no: int, first_ns: int, last_ns: int) -> dict[Call, bool]:
+        """Listed agents that started from the first to the last of two times, and whether each is an echo."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS}, echo FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 3",
+            (customer_no, first_ns, last_ns),
+        )
+        return {Call(*row[:-1]): bool(row[-1]) for row in rows}
+
+    def is_told(self, customer_no: int, agent: Call) -> bool:
+        """Whether another instrumentation tells of a call of a model that an agent made."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 1",
+            (customer_no, agent.start_ns, agent.start_ns + AGENT_MAX_NS),
+        )
+        return any(tells_of(Call(*row), agent) for row in rows)

@@ -104,6 +104,7 @@ CREATE TABLE calls (
     echo INTEGER NOT NULL,
     PRIMARY KEY (customer_no, start_ns, trace_id, span_id)
 ) WITHOUT ROWID;
+CREATE INDEX agents ON calls (customer_no, start_ns) WHERE role = 3;
 
 CREATE TABLE quarantine (
     quarantine_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, door TEXT NOT NULL, code TEXT NOT NULL,

@@ -1,0 +1,59 @@
+"""Chains: several spans above each other that tell of one call, and what the others know better than its record."""
+
+from __future__ import annotations
+
+from .span import Role, Span, Tokens
+from .trace import ARRIVED, BEARS_TOKENS, CUT, ROLE_MASK, ROLE_SHIFT, Node, Tree, is_inner_tool
+
+SPANS_INSIDE_MAX = 256
+SPANS_ABOVE_MAX = 16
+_OTHER, _MODEL, _TOOL = (role << ROLE_SHIFT for role in (Role.OTHER, Role.MODEL, Role.TOOL))
+
+
+def outcome_of(tree: Tree, node: Node) -> str:
+    """How the call of a tool went, when a span that tells of the same call from further inside knows better.
+
+    A framework may call a success what its server has called an error; whoever was nearest to it is right.
+    "" when nobody inside says so. Looks at `SPANS_INSIDE_MAX` spans at most.
+    """
+    failures: list[Span] = []
+    pending = tree.children(node)
+    for _ in range(SPANS_INSIDE_MAX):
+        if not pending:
+            break
+        inner = pending.pop()
+        role = inner.flags & ROLE_MASK
+        if role == _TOOL and is_inner_tool(inner):
+            span = tree.span(inner)
+            if span.status != "SUCCESS":
+                failures.append(span)
+        elif role != _OTHER:
+            continue
+        pending += tree.children(inner)
+    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
+
+
+def fuller_of(tree: Tree, node: Node) -> Span | None:
+    """The span around a model call that says more of the same tokens: which of them were cached, or reasoning.
+
+    A client's instrumentation may leave out what the framework around it tells. Only the nearest model span
+    above is asked, so that one which arrives later cannot change the answer.
+    """
+    span = tree.span(node)
+    above = node
+    for _ in range(SPANS_ABOVE_MAX):
+        parent = tree.find(above.parent_id) if above.parent_id and not above.flags & CUT else None
+        if parent is None or not parent.flags & ARRIVED or parent.flags & ROLE_MASK not in (_OTHER, _MODEL):
+            return None
+        above = parent
+        if above.flags & ROLE_MASK == _MODEL:
+            break
+    if not above.flags & BEARS_TOKENS:
+        return None
+    claim = tree.span(above)
+    mine, theirs = span.tokens or Tokens(), claim.tokens or Tokens()
+    return claim if mine[:2] == theirs[:2] and _details(theirs) > _details(mine) else None
+
+
+def _details(tokens: Tokens) -> int:
+    return sum(1 for count in tokens if count)
