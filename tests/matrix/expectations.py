@@ -147,8 +147,7 @@ NAMES = {
     "langchain": "LangChain", "crewai": "CrewAI", "autogen": "AutoGen", "ag2": "AG2", "mcp": "MCP",
     "pydantic_ai": "Pydantic AI", "ours": "ours", "proxy": "`aforo mcp-proxy`", "native": "its own tracing",
     "openinference": "OpenInference", "openllmetry": "OpenLLMetry", "otel": "OTel",
-    "openinference-openai": "OpenInference (OpenAI client)", "openllmetry-openai": "OpenLLMetry (OpenAI client)",
-    "otel-openai": "OTel (OpenAI client)",
+    "openinference-openai": "OpenInference (client)", "openllmetry-openai": "OpenLLMetry (client)", "otel-openai": "OTel (client)",
 }  # fmt: skip
 
 
@@ -165,14 +164,16 @@ def possible() -> list[tuple[str, str]]:
 
 
 def table() -> str:
-    """The table of the README, in Markdown."""
+    """The table of the README, in Markdown: for each framework a row for each outcome."""
     lines = ["| framework | instrumented by | tokens and cost | tool calls |", "|---|---|---|---|"]
     for framework, combinations in EXPECTED.items():
+        outcomes: dict[Expected, list[str]] = {}
         for combination, expected in combinations.items():
             names = " + ".join(NAMES[name] for name in combination.split("+"))
-            lines.append(
-                f"| {NAMES[framework]} | {names} | {expected.models.value} | {expected.tools.value} |"
-            )
+            outcomes.setdefault(expected, []).append(names)
+        for expected, alike in outcomes.items():
+            cells = (NAMES[framework], " · ".join(alike), expected.models.value, expected.tools.value)
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
