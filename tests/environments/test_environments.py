@@ -31,11 +31,8 @@ def test_what_is_tested_there_passes_there(name: str) -> None:
     """The tests of an environment pass with the versions that it pins."""
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv, "uv is needed to build the environment"
-    surroundings = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("UV_", "VIRTUAL_ENV", "PYTEST"))
-    }
+    ours = ("PYTEST", "UV_PROJECT", "VIRTUAL_ENV")
+    surroundings = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     done = subprocess.run(
         [uv, "run", "--project", str(HERE / name), "pytest", "-q", *SUITES[name]],
         cwd=ROOT, env=surroundings, check=False, capture_output=True, text=True,

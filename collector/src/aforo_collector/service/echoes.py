@@ -84,17 +84,20 @@ class Echoes:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""
         found = False
         known: Identity | None = None
-        sources: frozenset[str] = frozenset()
+        sources: frozenset[str] = _NONE
         for node in tree.changed.values():
-            if not _is_call(node):
+            flags = node.flags
+            role = flags & ROLE_MASK
+            if role not in _CALLS and not flags & UNSEEN:  # `_is_call`, without calling it for every span
                 continue
+            identity = node.identity
+            if identity is not known:
+                known = identity
+                sources = self._sources.get((tenant_no, identity[0]), _NONE)
             source = (node.span or tree.span(node)).source
-            if node.identity is not known:
-                known = node.identity
-                sources = self._sources.get((tenant_no, known.customer_id), _NONE)
-            if source not in sources and known.customer_id:
-                sources = self._with(tenant_no, known.customer_id, source)
-            if len(sources) > 1 or node.flags & LISTED:
+            if source not in sources and identity[0] and flags & ARRIVED:
+                sources = self._with(tenant_no, identity[0], source)
+            if flags & LISTED or len(sources) > 1:
                 found = True
         return found
 
