@@ -127,6 +127,37 @@ def test_a_tool_call_went_as_whoever_was_nearest_says(tmp_path: Path, restart: b
 
 
 @pytest.mark.parametrize("together", [True, False])
+def test_siblings_with_one_tool_call_id_share_what_they_know(tmp_path: Path, together: bool) -> None:
+    """A proxy and the server behind it tell of one call: what either knows of its cost and end is on the bill."""
+    tool = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "lookup",
+        "gen_ai.tool.call.id": "call-1",
+    }
+    spans = [
+        span(1, 9, seconds=3, **ACME, **tool),
+        span(2, 9, error=True, **tool, **{"aforo.provider_cost": "0.5"}),
+    ]
+    found = set()
+    for number, order in enumerate(itertools.permutations(spans)):
+        engine = Engine(tmp_path / f"{number}")
+        if together:
+            engine.send(body(order))
+        else:
+            for one in order:
+                engine.send(body([one]))
+                engine.restart()
+        costs = engine.query(
+            "SELECT cost FROM usage_events WHERE kind = 2 AND event_no NOT IN (SELECT event_no FROM voided)"
+        )
+        aside = engine.query("SELECT count(*) FROM quarantine")
+        found.add((tuple(_outcomes(engine)), tuple(costs), tuple(aside)))
+        engine.database.close()
+
+    assert found == {(((1, "ERROR"),), (("0.5",),), ((0,),))}
+
+
+@pytest.mark.parametrize("together", [True, False])
 def test_siblings_with_one_response_id_are_one_call(tmp_path: Path, together: bool) -> None:
     """Two instrumentations side by side share the provider's response id: the span that knows more bills."""
     response = {"gen_ai.response.id": "resp-1"}

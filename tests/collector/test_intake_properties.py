@@ -52,6 +52,8 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             attributes["gen_ai.operation.name"] = operation
         if operation == "execute_tool":
             attributes["gen_ai.tool.name"] = draw(st.sampled_from(("lookup", "write")))
+            if draw(st.booleans()):
+                attributes["aforo.provider_cost"] = draw(st.sampled_from(("0.5", "0.25")))
         elif operation:
             attributes["gen_ai.request.model"] = draw(st.sampled_from(("m-1", "m-2", "mystery")))
             tokens = draw(st.sampled_from((None, 0, 7, 1000)))

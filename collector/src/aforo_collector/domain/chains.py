@@ -10,13 +10,13 @@ SPANS_ABOVE_MAX = 16
 _OTHER, _MODEL, _TOOL = (role << ROLE_SHIFT for role in (Role.OTHER, Role.MODEL, Role.TOOL))
 
 
-def outcome_of(tree: Tree, node: Node) -> str:
-    """How the call of a tool went, when a span that tells of the same call from further inside knows better.
+def ask_inside(tree: Tree, node: Node) -> None:
+    """Note on the record of a tool call what the spans know that tell of it from further inside.
 
-    A framework may call a success what its server has called an error; whoever was nearest to it is right.
-    "" when nobody inside says so. Looks at `SPANS_INSIDE_MAX` spans at most.
+    A framework may call a success what its server has called an error, and only the server may know what the
+    call cost: whoever was nearest to it is right. Looks at `SPANS_INSIDE_MAX` spans at most.
     """
-    failures: list[Span] = []
+    inside: list[Span] = []
     pending = tree.children(node)
     for _ in range(SPANS_INSIDE_MAX):
         if not pending:
@@ -24,13 +24,19 @@ def outcome_of(tree: Tree, node: Node) -> str:
         inner = pending.pop()
         role = inner.flags & ROLE_MASK
         if role == _TOOL and is_inner_tool(inner):
-            span = tree.span(inner)
-            if span.status != "SUCCESS":
-                failures.append(span)
+            inside.append(tree.span(inner))
         elif role != _OTHER:
             continue
         pending += tree.children(inner)
-    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
+    for span in sorted(inside, key=lambda span: (span.start_ns, span.span_id)):
+        learn(node, span)
+
+
+def learn(node: Node, span: Span) -> None:
+    """Note on the record of a tool call what another span of the same call says; the first to say it holds."""
+    if span.status != "SUCCESS":
+        node.outcome = node.outcome or span.status
+    node.cost = node.cost or span.reported_cost
 
 
 def fuller_of(tree: Tree, node: Node) -> Span | None:

@@ -24,7 +24,7 @@ CostOf = Callable[[str, str, Pools, int], Cost]
 def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     """What the record of a call counts for; revenue is left to the estimate stage."""
     if span.role == _TOOL_ROLE:
-        return _tool(span, node.outcome if span.status == "SUCCESS" else "")
+        return _tool(node, span)
     if span.role == _USAGE_ROLE:
         return _hand_recorded(span)
     if node.flags & UNSEEN:
@@ -32,10 +32,12 @@ def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     return _model(node.flags, span, node.fuller or span, cost_of)
 
 
-def _tool(span: Span, outcome: str) -> Occurrence:
+def _tool(node: Node, span: Span) -> Occurrence:
+    status = node.outcome or span.status if span.status == "SUCCESS" else span.status
+    cost = span.reported_cost or node.cost
     return occurrence_from((
-        _TOOL, span.label, outcome or span.status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
-        decimal_of(span.reported_cost) if span.reported_cost else None, "", "", None,
+        _TOOL, span.label, status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
+        decimal_of(cost) if cost else None, "", "", None,
     ))  # fmt: skip
 
 

@@ -63,8 +63,8 @@ class Node:
     """One span of a tree, or the place of a span that has not arrived but has children.
 
     `span` is None until somebody needs it; `identity` is the effective one, inheritance included; `outcome`
-    is how a tool call went if a span inside of it knows better than its own, `fuller` the span around a model
-    call that knows more of its tokens.
+    is how a tool call went if another span of the same call knows better than its own, `cost` what it cost if
+    only another one says so, `fuller` the span around a model call that knows more of its tokens.
     """
 
     # Class attributes are the defaults: most nodes live for one transaction and change only a few.
@@ -73,6 +73,7 @@ class Node:
     label: str = ""
     within: str = ""
     outcome: str = ""
+    cost: str = ""
     fuller: Span | None = None
     parent_id: int = 0
     first_child: int = 0
@@ -96,7 +97,7 @@ class Node:
 class Tree:
     """The part of one trace that is in memory; `load` brings a stored node when it is needed."""
 
-    __slots__ = ("changed", "failed", "fresh", "left", "load", "nodes", "read", "trace_id", "trace_no")
+    __slots__ = ("changed", "fresh", "left", "load", "nodes", "read", "telling", "trace_id", "trace_no")
 
     def __init__(
         self,
@@ -112,8 +113,8 @@ class Tree:
         self.nodes: dict[int, Node] = {}
         self.fresh: list[Node] = []
         """Nodes whose span arrived since the last `settle`."""
-        self.failed: list[Node] = []
-        """Tool calls that failed, or have learnt what encloses them, since the last `settle`."""
+        self.telling: list[Node] = []
+        """Tool calls that failed or report a cost, or have learnt what encloses them, since the last `settle`."""
         self.changed: dict[int, Node] = {}
         """Nodes that are new or different from what is stored."""
         self.left: set[int] = set()
@@ -151,7 +152,7 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, _, _, _ = span
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, cost, _, _ = span
     nodes, changed = tree.nodes, tree.changed
     node = nodes.get(span_id) or tree.find(span_id)
     if node is None:
@@ -171,8 +172,8 @@ def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     node.position = position
     if role == _TOOL_ROLE:
         node.label = label
-        if status != "SUCCESS":
-            tree.failed.append(node)
+        if status != "SUCCESS" or cost:
+            tree.telling.append(node)
     tree.fresh.append(node)
     changed[span_id] = node
     if parent_id:
@@ -247,9 +248,9 @@ def settle(tree: Tree) -> None:
         context = below(parent) if parent is not None and parent.flags & ARRIVED else ROOT
         _hand_down(tree, node, context, pending)
     tree.fresh = []
-    for node in tree.failed:
+    for node in tree.telling:
         _tell_record(tree, node)
-    tree.failed.clear()
+    tree.telling.clear()
 
 
 def below(node: Node) -> Context:
@@ -283,7 +284,7 @@ def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> No
             else:
                 tree.changed[node.span_id] = node
                 if node.flags & ROLE_MASK == _TOOL:
-                    tree.failed.append(node)
+                    tree.telling.append(node)
             node.identity = identity
             if within or node.within:
                 node.within = within
@@ -301,7 +302,7 @@ def is_inner_tool(node: Node) -> bool:
 
 
 def _tell_record(tree: Tree, node: Node) -> None:
-    """Have the record of a tool call looked at again: a span inside of it has failed."""
+    """Have the record of a tool call looked at again: a span inside of it knows something."""
     while is_inner_tool(node):
         above = tree.find(node.parent_id)
         while above is not None and above.flags & ROLE_MASK != _TOOL:

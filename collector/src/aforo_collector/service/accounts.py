@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from aforo_collector.domain.chains import fuller_of, outcome_of
+from aforo_collector.domain.chains import ask_inside, fuller_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
@@ -22,7 +22,7 @@ from aforo_collector.domain.trace import (
     Tree,
     standing,
 )
-from aforo_collector.domain.usage import Occurrence
+from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.pipeline.admit import stated_fields
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
@@ -82,7 +82,7 @@ class Accounts:
                     account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
                 strand, session, _, _, joined, records = account
             if node.first_child and flags & ROLE_MASK == _TOOL:
-                node.outcome = outcome_of(tree, node)
+                ask_inside(tree, node)
             elif flags & COVERED and flags & ROLE_MASK == _MODEL and flags & BEARS_TOKENS:
                 node.fuller = fuller_of(tree, node)
             if node.strand_no:
@@ -168,6 +168,8 @@ class Accounts:
         if account.session is None:
             if counts and moved:
                 self._unassigned(tenant_no, span, node, now_ns)
+            elif not counts:
+                self._store.release(node.batch_no, node.position, NO_CUSTOMER)
             counts = False
         if not counts and not node.event_no:
             return
@@ -262,7 +264,8 @@ class Accounts:
 def _counts(occurrence: Occurrence) -> Occurrence:
     """What a recount must agree on: everything but prices, which may have changed since."""
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
-    return occurrence._replace(cost=None, revenue=None, reason=reason, quantity=Decimal(0))
+    cost = occurrence.cost if occurrence.kind == Kind.TOOL else None  # that of a tool is what it reported
+    return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
 
 
 def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:

@@ -11,8 +11,19 @@ call that arrive far apart are both billed.
 
 from __future__ import annotations
 
+from aforo_collector.domain.chains import learn
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import ARRIVED, ECHO, ROLE_MASK, ROLE_SHIFT, TWIN, Standing, Tree, standing
+from aforo_collector.domain.trace import (
+    ARRIVED,
+    ECHO,
+    ROLE_MASK,
+    ROLE_SHIFT,
+    TWIN,
+    Node,
+    Standing,
+    Tree,
+    standing,
+)
 from aforo_collector.store.trace_rows import TraceRows
 
 from .archive import Archive
@@ -89,16 +100,20 @@ class Twins:
 
     def _settle(self, tree: Tree, members: list[int]) -> None:
         nodes = [node for span_id in members if (node := tree.find(span_id)) is not None]
-        chosen: list[Span] = []
+        chosen: list[Node] = []
         for node in sorted(nodes, key=lambda node: _rank(tree.span(node))):
             span = tree.span(node)
             before = node.flags
             node.flags &= ~TWIN
             if standing(node, ECHO) is Standing.RECORD:
-                if any(_overlap(span, other) for other in chosen):
-                    node.flags |= TWIN
+                record = next((other for other in chosen if _overlap(span, tree.span(other))), None)
+                if record is None:
+                    chosen.append(node)
                 else:
-                    chosen.append(span)
+                    node.flags |= TWIN
+                    learn(record, span)
+                    if record.outcome or record.cost:
+                        tree.changed[record.span_id] = record
             if node.flags != before:
                 tree.changed[node.span_id] = node
 
