@@ -5,7 +5,7 @@ run unchanged; an error of metering is counted, logged once, and never reaches t
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import wraps
 from time import time_ns
 from typing import Any, TypeAlias
@@ -49,6 +49,18 @@ class Frame:
         self.done = False
         self.variable: ContextVar[Any] = scopes.current
         self.value: object = scope
+
+    def resume(self) -> Token[Any]:
+        """Begin a stretch of its code: all of it, or what makes the next item of a stream."""
+        return self.variable.set(self.value)
+
+    def pause(self, token: Token[Any]) -> None:
+        """End the stretch that gave `token`."""
+        plugin.put_back(self.variable, token)
+
+    def bound(self, method: Method) -> Method:
+        """What runs inside of the frame for `method`."""
+        return method
 
     def see(self, item: Any) -> None:
         """Look at an item of the stream that this operation is."""
@@ -144,14 +156,14 @@ def stream(open_frame: Open) -> Wrap:
 
 async def awaited(frame: Frame, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation that is awaited."""
-    token = frame.variable.set(frame.value)
+    token = frame.resume()
     try:
-        result = await method(*args, **kwargs)
+        result = await frame.bound(method)(*args, **kwargs)
     except BaseException as error:
         guarded(frame.fail, error)
         raise
     finally:
-        frame.variable.reset(token)
+        frame.pause(token)
     guarded(frame.end, result)
     return result
 
@@ -162,13 +174,13 @@ async def followed(start: Callable[[], Frame], source: AsyncIterable[Any]) -> As
     items = aiter(source)
     try:
         while True:
-            token = frame.variable.set(frame.value)
+            token = frame.resume()
             try:
                 item = await anext(items)
             except StopAsyncIteration:
                 break
             finally:
-                frame.variable.reset(token)
+                frame.pause(token)
             guarded(frame.see, item)
             yield item
     except BaseException as error:

@@ -127,6 +127,11 @@ def uninstrument() -> None:
             frames.guarded(partial(patches.take_off, patch), sys.modules.get(patch.module))
 
 
+def instrumented() -> bool:
+    """Whether `instrument()` is in force; `aforo_sdk.doctor` asks."""
+    return _arrivals is not None
+
+
 def _put_on(name: str, module: ModuleType) -> None:
     """Wrap what one module brings."""
     for patch in PATCHES:

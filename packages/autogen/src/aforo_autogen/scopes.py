@@ -32,8 +32,9 @@ class Scope:
     """What holds inside an operation; never changed.
 
     `kind` is one of this module's constants and `owner` the object it stands for; `span_id` is the parent of
-    what is called inside (0: none); `attributes` are the encoded ones of identity and agent; `steps` numbers
-    the calls of the whole tree; `teams` are the ids of all teams around.
+    what is called inside (0: none); `agent` is the name of the agent that runs (empty: none); `attributes` are
+    the encoded ones of identity and agent; `steps` numbers the calls of the whole tree; `teams` are the ids of
+    all teams around.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Scope:
     trace_id: int
     span_id: int
     payer: Identity
+    agent: str
     attributes: bytes
     steps: Iterator[int]
     teams: frozenset[str]
@@ -81,19 +83,19 @@ def root(own: Identity = NOBODY) -> Scope:
     """
     trace_id, span_id = plugin.current_parent() or (plugin.new_trace_id(), 0)
     payer = _payer(own, _own or NOBODY, plugin.current_identity())
-    return Scope(ROOT, None, trace_id, span_id, payer, payer.attributes, count(), _NO_TEAMS)
+    return Scope(ROOT, None, trace_id, span_id, payer, "", payer.attributes, count(), _NO_TEAMS)
 
 
 def within(scope: Scope, kind: str, owner: object, span_id: int) -> Scope:
     """The scope inside an open span."""
-    return Scope(
-        kind, owner, scope.trace_id, span_id, scope.payer, scope.attributes, scope.steps, scope.teams
-    )
+    trace_id, payer, agent = scope.trace_id, scope.payer, scope.agent
+    return Scope(kind, owner, trace_id, span_id, payer, agent, scope.attributes, scope.steps, scope.teams)
 
 
 def within_agent(scope: Scope, owner: object, name: str, span_id: int) -> Scope:
     """The scope inside an agent: its name stands on everything."""
     inner = within(scope, AGENT, owner, span_id)
+    inner.agent = name
     inner.attributes = _named(scope.payer, name)
     return inner
 
@@ -102,7 +104,7 @@ def within_team(scope: Scope, team: Any, span_id: int) -> Scope:
     """The scope inside a team, from now on found by the team's id too. What calls no agent bears no name."""
     team_id = getattr(team, "_team_id", None)
     inner = within(scope, TEAM, team, span_id)
-    inner.attributes = scope.payer.attributes
+    inner.agent, inner.attributes = "", scope.payer.attributes
     if isinstance(team_id, str):
         inner = replace(inner, owner=team_id, teams=scope.teams | {team_id})  # an owner would never die
         if team_id not in teams:

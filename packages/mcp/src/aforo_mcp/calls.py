@@ -144,17 +144,6 @@ def parent_of(meta: object) -> tuple[int, int] | None:
     return (trace_id, span_id) if trace_id and span_id else None
 
 
-def call_id_of(parent: tuple[int, int] | None, request_id: object, name: str) -> str:
-    """What a proxy and the server behind it both call this call, "" if no trace connects them.
-
-    As `gen_ai.tool.call.id` it makes them one call to the collector where no span encloses both.
-    """
-    if parent is None or request_id is None:
-        return ""
-    call_id = f"mcp:{parent[1]:016x}:{request_id}:{name}"
-    return call_id if len(call_id) <= ID_LENGTH_MAX else ""
-
-
 def cost_of(result: object) -> Reported:
     """What a result reports in its `_meta`, else in its structured content: `total_provider_cost`, tokens.
 

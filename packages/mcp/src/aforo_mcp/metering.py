@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
 from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
@@ -42,6 +42,7 @@ class Layer:
         "_carried",
         "_current",
         "_find",
+        "_inside",
         "_is_body",
         "_is_part",
         "_opens",
@@ -57,6 +58,7 @@ class Layer:
         self._opens = False
         self._call: Call | None = None
         self._current: Token[Call | None] | None = None
+        self._inside: Inside | None = None
         self._carried: Token[Context] | None = None
         self.result: Any = None
 
@@ -75,7 +77,10 @@ class Layer:
             # The first function is the tool's own. What runs inside of it is a part of the call.
             self._is_part = call.in_body
             call.in_body = call.in_body or self._is_body
+            place = plugin.current_parent() if self._is_part else None
+            self._inside = Inside(*(place or (call.trace_id, call.span_id)), call.identity)
             self._current = _current.set(call)
+            self._inside.__enter__()
             self._carried = context.attach(_carrying(call.identity))
         except Exception as error:
             _excuse("enter", error)
@@ -104,11 +109,10 @@ class Layer:
 
     def _leave(self) -> None:
         """Put back what was current. A stretch that ends in another context has nothing to put back there."""
-        if self._current is not None and self._carried is not None:
-            try:
-                _current.reset(self._current)
-            except ValueError:
-                return
+        if self._inside is None or self._current is None or self._carried is None:
+            return
+        if plugin.put_back(_current, self._current):
+            self._inside.__exit__(None, None, None)
             context.detach(self._carried)
 
 

@@ -15,7 +15,8 @@ from aforo_sdk import conventions as c
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
-from aforo_mcp import calls, jsonrpc
+from aforo_mcp import calls, jsonrpc, links
+from aforo_mcp.links import Link
 
 PARKED_MAX: Final = 10_000
 PARKED_AGE_S_MAX: Final = 3_600
@@ -99,12 +100,18 @@ class Connection:
     """
 
     def __init__(
-        self, payment: Payment, parked: Parked, session_id: str = "", attributes: bytes = b""
+        self,
+        payment: Payment,
+        parked: Parked,
+        session_id: str = "",
+        attributes: bytes = b"",
+        link: Link | None = None,
     ) -> None:
         self._payment = payment
         self._parked = parked
         self._session = Identity(session_id=session_id)
         self._attributes = attributes
+        self._link = link
         self._lock = threading.Lock()
         self._calls: dict[object, list[OpenCall]] = {}
         self._billed: Identity | None = None
@@ -114,10 +121,13 @@ class Connection:
         """Whether any call is without an answer."""
         return bool(self._calls)
 
-    def request(self, raw: bytes | bytearray, headers: Mapping[str, str] = _NO_HEADERS) -> list[OpenCall]:
+    def request(
+        self, raw: bytes | bytearray, headers: Mapping[str, str] = _NO_HEADERS, link: Link | None = None
+    ) -> list[OpenCall]:
         """Take note of what the client sends, before the server sees it; returns the calls that it opens.
 
         `headers` are those of HTTP, in lower case: `traceparent` and `baggage` count where `_meta` is silent.
+        `link` is what the server gets with it, if that is not the connection's.
         """
         opened = []
         try:
@@ -128,7 +138,7 @@ class Connection:
                 if method == "notifications/cancelled":
                     self._cancel(params)
                 elif method == calls.TOOLS_CALL and "name" in params and jsonrpc.is_id(request_id):
-                    opened.append(self._open(request_id, params, headers))
+                    opened.append(self._open(request_id, params, headers, link or self._link))
         except Exception as problem:
             _failed("request", problem)
         return opened
@@ -179,7 +189,9 @@ class Connection:
             trace_id, span_id = plugin.new_trace_id(), plugin.new_span_id()
             plugin.emit(trace_id, span_id, 0, c.SESSION_END, c.KIND_INTERNAL, now_ns, now_ns, attributes)
 
-    def _open(self, request_id: object, params: Mapping[str, Any], headers: Mapping[str, str]) -> OpenCall:
+    def _open(
+        self, request_id: object, params: Mapping[str, Any], headers: Mapping[str, str], link: Link | None
+    ) -> OpenCall:
         tool, state = str(params["name"]), str(params.get("requestState") or "")
         meta = params.get("_meta")
         payer = self._payer(meta, headers)
@@ -188,19 +200,25 @@ class Connection:
             call = self._parked.take(self._scope(payer), tool, state)
         if call is None:
             parent = calls.parent_of(meta) or calls.parent_of(headers)
-            trace_id, parent_id = parent or (plugin.new_trace_id(), 0)
+            place = links.place_of(parent, link, request_id, tool)
             attributes = calls.opening_of(tool)[1] + payer.attributes + self._attributes
             attributes += plugin.text_once(calls.REQUEST_ID, str(request_id))
-            if call_id := calls.call_id_of(parent, request_id, tool):
-                attributes += plugin.text_once(c.TOOL_CALL_ID, call_id)
+            if place.call_id and not self._is_waiting(request_id):
+                attributes += plugin.text_once(c.TOOL_CALL_ID, place.call_id)
             version = meta.get(_PROTOCOL_KEY) if isinstance(meta, Mapping) else None
             if version := version or headers.get("mcp-protocol-version"):
                 attributes += plugin.text(calls.PROTOCOL_VERSION, str(version))
             span_id = plugin.new_span_id()
-            call = OpenCall(trace_id, span_id, parent_id, tool, payer, time.time_ns(), attributes)
+            trace_id = place.trace_id or plugin.new_trace_id()
+            call = OpenCall(trace_id, span_id, place.parent_id, tool, payer, time.time_ns(), attributes)
         with self._lock:
             self._calls.setdefault(request_id, []).append(call)
         return call
+
+    def _is_waiting(self, request_id: object) -> bool:
+        """Whether a client has this id in use already: two calls at once are two, whatever it calls them."""
+        with self._lock:
+            return any(str(other) == str(request_id) for other in self._calls)
 
     def _payer(self, meta: object, headers: Mapping[str, str]) -> Identity:
         found = self._payment.stated

@@ -15,6 +15,7 @@ from aforo_sdk import plugin
 from aforo_sdk.cli import FAILED, OK
 from aforo_sdk.plugin import Identity
 
+from aforo_mcp import links
 from aforo_mcp.proxy_calls import Connection, Parked, Payment
 
 LISTEN: Final = "127.0.0.1:3100"
@@ -60,10 +61,10 @@ def _stdio(command: list[str], environment: dict[str, str], payment: Payment) ->
     from aforo_mcp import proxy_stdio
 
     parked = Parked()
-    # One child is one session of the protocol, which has no name for it.
-    session_id = f"mcp-stdio-{plugin.new_trace_id():032x}"
+    link = links.for_child()
     transport = plugin.text("network.transport", "pipe")
-    connection = Connection(payment, parked, session_id, transport)
+    connection = Connection(payment, parked, link.session_id, transport, link)
+    environment[links.ENVIRONMENT] = link.text
     return proxy_stdio.run(command, environment, connection, parked)
 
 

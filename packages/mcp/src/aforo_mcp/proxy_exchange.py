@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from aforo_sdk import plugin
 
-from aforo_mcp import calls, jsonrpc
+from aforo_mcp import calls, jsonrpc, links
 from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, OpenCall, Parked, Payment
 
 RESUME_TIMEOUT_S: Final = 300
@@ -88,6 +88,8 @@ class Exchange:
         self._sessions = sessions
         self._ends_session = method == "DELETE"
         self._connection, self._session_id = sessions.of_request(headers, query)
+        self.link = ""
+        """What the upstream is to be told in the header of links; empty if no tool is called."""
         self._opened: list[OpenCall] = []
         self._status = 0
         self._events: jsonrpc.Events | None = None
@@ -95,7 +97,10 @@ class Exchange:
         self._inflate: Callable[[bytes | bytearray], bytes | bytearray] = _nothing
         if method == "POST":
             readable = _inflater(headers.get("content-encoding", ""), "a request")(body)
-            self._opened = self._connection.request(readable, headers)
+            link = links.for_request()
+            self._opened = self._connection.request(readable, headers, link)
+            if self._opened:
+                self.link = link.text
 
     def answered(self, status: int, content_type: str, encoding: str) -> None:
         """The head of the answer is there."""

@@ -3,6 +3,7 @@ back, and what passes is metered.
 
 Paths, queries, bodies, statuses and headers stay what they are, except for what belongs to a single hop
 (RFC 9110, 7.6.1), `Host`, and `Accept-Encoding`: answers come unencoded, so that they can be read in passing.
+A request that calls a tool gets one header more, the link (`links`).
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from aforo_mcp import calls, jsonrpc
+from aforo_mcp import calls, jsonrpc, links
 from aforo_mcp.proxy_calls import CONNECTION_LOST
 from aforo_mcp.proxy_exchange import Exchange, Sessions
 
@@ -32,7 +33,7 @@ _ONE_HOP: Final = frozenset(
     "connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer "
     "transfer-encoding upgrade".split()
 )
-_NOT_SENT: Final = _ONE_HOP | {"host", "content-length", "expect", "accept-encoding"}
+_NOT_SENT: Final = _ONE_HOP | {"host", "content-length", "expect", "accept-encoding", links.HEADER}
 _UNREACHABLE_CODE: Final = -32000
 
 
@@ -87,7 +88,7 @@ class HttpProxy:
             async with self._client.request(
                 request.method,
                 URL(f"{self._origin}{_path(request)}", encoded=True),
-                headers=_sent(request.headers, len(body)),
+                headers=_sent(request.headers, len(body), exchange.link),
                 data=_data(body),
                 allow_redirects=False,
             ) as answer:
@@ -172,8 +173,10 @@ def _path(request: web.Request) -> str:
     return path if path.startswith("/") else "/"
 
 
-def _sent(headers: CIMultiDictProxy[str], body_size_bytes: int) -> CIMultiDict[str]:
+def _sent(headers: CIMultiDictProxy[str], body_size_bytes: int, link: str) -> CIMultiDict[str]:
     sent = _without(headers, _NOT_SENT)
+    if link:
+        sent[links.HEADER] = link
     sent[hdrs.ACCEPT_ENCODING] = "identity"
     if body_size_bytes or hdrs.CONTENT_LENGTH in headers:
         sent[hdrs.CONTENT_LENGTH] = str(body_size_bytes)

@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
+from aforo_mcp import links
 from aforo_mcp.calls import identity_of, parent_of
+from aforo_mcp.links import Link, Place
 
 MODERN_PROTOCOL: Final = "2026-07-28"
 """From this version on there is no protocol session: an id that looks like one means nothing."""
@@ -26,7 +28,8 @@ class Request(NamedTuple):
     `session` is the framework's own object for the connection: with the request's id it tells one request
     from another. `tool` is the name that the client asked for, `meta` its `_meta`, `headers` those of HTTP,
     `caller` whom the access token is for, `session_id` the `Mcp-Session-Id` of the legacy protocol. A request
-    that `goes_on` brings what an earlier round of the call asked for, and that round's `state`.
+    that `goes_on` brings what an earlier round of the call asked for, and that round's `state`. `link` ties it
+    to a proxy of ours.
     """
 
     session: object
@@ -39,6 +42,7 @@ class Request(NamedTuple):
     protocol_version: str = ""
     goes_on: bool = False
     state: str = ""
+    link: Link | None = None
 
     def is_same(self, other: "Request") -> bool:
         """Whether both are views of one request."""
@@ -48,6 +52,10 @@ class Request(NamedTuple):
     def parent(self) -> tuple[int, int] | None:
         """(trace id, span id) of the caller's span, if it says one."""
         return parent_of(self.meta) or parent_of(self.headers)
+
+    def place(self, tool: str) -> Place:
+        """Where the call of `tool` that it asks for stands."""
+        return links.place_of(self.parent, self.link, self.request_id, tool)
 
 
 def request_of(context: Any) -> Request | None:
@@ -70,6 +78,7 @@ def request_of(context: Any) -> Request | None:
         spoken,
         "inputResponses" in params or "requestState" in params,
         str(params.get("requestState") or ""),
+        links.inherited if http is None else links.of_header(headers.get(links.HEADER)),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from time import time_ns
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
@@ -12,6 +13,7 @@ from aforo_sdk.plugin import Identity
 
 from aforo_mcp import calls
 from aforo_mcp.calls import Reported
+from aforo_mcp.links import Place
 from aforo_mcp.requests import Request
 from aforo_mcp.terms import Terms
 
@@ -33,28 +35,34 @@ class Call:
     function was entered, `inner_error` how that ended. `costs` (USD) and `tokens` (by attribute name) are
     reported along the way, from any thread; `fixed_costs` are due anyway; `result` is what the result itself
     reports. `identity` is the `payer` that the request was opened for, with what inner layers know better.
+    What runs while a request is served hangs under `span_id`.
     """
 
     __slots__ = (
-        "attributes", "costs", "fixed_costs", "identity", "in_body", "inner_error", "is_open", "model",
-        "parent_id", "payer", "request", "result", "start_ns", "tokens", "tool", "trace_id",
+        "__weakref__", "attributes", "costs", "fixed_costs", "identity", "in_body", "inner_error",
+        "is_open", "model", "parent_id", "payer", "request", "result", "span_id", "start_ns", "tokens", "tool",
+        "trace_id",
     )  # fmt: skip
 
     def __init__(self, tool: str, request: Request | None, payer: Identity) -> None:
         self.tool = tool
         self.payer = self.identity = payer
-        parent = request.parent if request is not None else None
-        self.trace_id, self.parent_id = parent or plugin.current_parent() or (plugin.new_trace_id(), 0)
-        self.attributes = _of_request(request, tool) if request is not None else b""
+        self.trace_id, self.parent_id, call_id = request.place(tool) if request is not None else Place()
+        if not self.trace_id:
+            self.trace_id, self.parent_id = plugin.current_parent() or (plugin.new_trace_id(), 0)
+        self.attributes = _of_request(request) if request is not None else b""
         self.costs: list[Decimal] = []
         self.tokens: list[Mapping[str, int]] = []
         self.model = ""
         self.start_ns = time_ns()
         self.go_on(request)
+        if call_id and _is_alone(call_id, self):
+            self.attributes += plugin.text_once(c.TOOL_CALL_ID, call_id)
 
     def go_on(self, request: Request | None) -> None:
         """Serve a request of this call: its first, or one that brings what a round has asked for."""
         self.request = request
+        self.span_id = plugin.new_span_id()
         self.is_open = True
         self.in_body = False
         self.inner_error = ""
@@ -79,6 +87,8 @@ class Call:
         return Reported(cost, tokens)
 
 
+_with_id: Final[WeakValueDictionary[str, Call]] = WeakValueDictionary()
+"""The call that each `gen_ai.tool.call.id` was last given to."""
 _waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
 """Calls whose last round asked for input, under what the request that brings it will say."""
 
@@ -169,8 +179,16 @@ def _wait(call: Call, asked: object) -> None:
     _emit(call, f"paused {name}", call.identity.attributes, None)
 
 
-def _of_request(request: Request, tool: str) -> bytes:
-    attributes = plugin.call_id(calls.call_id_of(request.parent, request.request_id, tool))
+def _is_alone(call_id: str, call: Call) -> bool:
+    """Whether no other open call has this id. If one does, a client says so that is not to be believed."""
+    other = _with_id.setdefault(call_id, call)
+    if other is not call and not other.is_open:
+        _with_id[call_id] = other = call
+    return other is call
+
+
+def _of_request(request: Request) -> bytes:
+    attributes = b""
     if request.request_id is not None:
         attributes += plugin.text_once(calls.REQUEST_ID, str(request.request_id))
     if request.protocol_version:
@@ -183,7 +201,7 @@ def _of_request(request: Request, tool: str) -> bytes:
 def _emit(call: Call, name: str, attributes: bytes, error: str | None) -> None:
     plugin.emit(
         call.trace_id,
-        plugin.new_span_id(),
+        call.span_id,
         call.parent_id,
         name,
         c.KIND_SERVER,

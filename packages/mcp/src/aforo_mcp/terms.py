@@ -22,7 +22,8 @@ class Terms:
 
     def payer(self, request: Request | None) -> Identity:
         """Who a call is billed to: whom these terms name, then the request's `_meta`, then its access token,
-        then the context and the process; the legacy protocol's session where nobody names one.
+        then the context and the process; where nobody names a session, that of the legacy protocol, or the
+        child of our proxy that this process is.
         """
         found, ambient = self.identity, plugin.current_identity()
         if request is not None:
@@ -33,8 +34,9 @@ class Terms:
             # The SDK's own default: nobody has said that this server is anything but an MCP server.
             found = found.over(Identity(product_type=c.MCP_SERVER))
         found = found.over(ambient)
-        if request is not None and request.session_id:
-            found = found.over(Identity(session_id=request.session_id))
+        if request is not None:
+            linked = request.link.session_id if request.link is not None else ""
+            found = found.over(Identity(session_id=request.session_id or linked))
         return found
 
 

@@ -60,10 +60,7 @@ class _Call:
         return parents.open_span.set(self.open)
 
     def leave(self, token: Token[OpenSpan | None]) -> None:
-        try:
-            parents.open_span.reset(token)
-        except (ValueError, RuntimeError):
-            pass  # The stretch ends in another context, where nothing of ours is set.
+        parents.put_back(parents.open_span, token)
 
     def end(self, error: BaseException | None = None) -> None:
         if self._ended or self.open is None:

@@ -6,8 +6,10 @@ OpenTelemetry context.
 
     parent = current_parent()
     trace_id, parent_id = parent or (new_trace_id(), 0)
-    opening = tool_call("search")
-    emit(trace_id, new_span_id(), parent_id, opening.name, opening.kind, start_ns, time_ns(),
+    span_id, opening = new_span_id(), tool_call("search")
+    with Inside(trace_id, span_id, current_identity()):
+        ...  # the call; what is metered inside hangs under it
+    emit(trace_id, span_id, parent_id, opening.name, opening.kind, start_ns, time_ns(),
          opening.attributes + current_identity().attributes)
 """
 
@@ -37,7 +39,7 @@ from aforo_sdk.operations import (
     tool_call,
     workflow,
 )
-from aforo_sdk.parents import current_parent
+from aforo_sdk.parents import Inside, current_parent, put_back
 from aforo_sdk.runtime import capture_content, current_identity, emit
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
@@ -45,6 +47,7 @@ __all__ = [
     "COUNT_MAX",
     "Answer",
     "Identity",
+    "Inside",
     "Opening",
     "agent_call",
     "answer_of_usage",
@@ -63,6 +66,7 @@ __all__ = [
     "new_trace_id",
     "outcome",
     "paused",
+    "put_back",
     "quality_of",
     "raise_cache_writes",
     "retrieval",

@@ -141,10 +141,3 @@ def test_nothing_raises(value: object) -> None:
         assert isinstance(calls.cost_of(given_value).attributes, bytes)
         assert calls.status_of(given_value) in ("SUCCESS", "ERROR", "TIMEOUT")
         assert calls.is_interim(given_value) is False
-
-
-def test_a_call_has_one_name_on_both_sides() -> None:
-    """A proxy and the server behind it name a call alike, if a trace connects them."""
-    assert calls.call_id_of((1, 0xB7AD), 5, "add") == "mcp:000000000000b7ad:5:add"
-    assert calls.call_id_of(None, 5, "add") == ""
-    assert calls.call_id_of((1, 2), "x" * 300, "add") == ""

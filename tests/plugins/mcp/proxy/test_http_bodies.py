@@ -16,7 +16,9 @@ from tests.plugins.mcp.proxy.wires import always, exchange, proxied
 
 
 def test_headers_are_kept_but_for_one_hop(spool: ReadSpool) -> None:
-    """Authorization, cookies, repeated and unknown headers pass both ways; those of one hop do not."""
+    """Authorization, cookies, repeated and unknown headers pass both ways; those of one hop do not, and a link
+    is the proxy's own.
+    """
     answer_headers = (
         "Set-Cookie: a=1",
         "Set-Cookie: b=2",
@@ -33,18 +35,25 @@ def test_headers_are_kept_but_for_one_hop(spool: ReadSpool) -> None:
             "Connection": "x-private",
             "TE": "trailers",
             "User-Agent": "me",
+            "Aforo-Mcp-Link": "0" * 32,
         }
         async with client.post(address + "/deep%2Fpath?q=%20a", data=call(1), headers=headers) as answer:
             assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
             assert answer.headers["X-Own"] == "yes"
             assert "Keep-Alive" not in answer.headers
-        (asked,) = upstream.asked
+        asked = upstream.asked[0]
         assert asked.line == "POST /mcp/deep%2Fpath?q=%20a HTTP/1.1"
         assert asked.header("authorization") == headers["Authorization"]
         assert (asked.header("x-thing"), asked.header("user-agent")) == ("1", "me")
         assert (asked.header("x-private"), asked.header("te")) == (None, None)
         assert asked.header("host") == upstream.url.split("/")[2]
         assert asked.body == call(1)
+        link = asked.header("aforo-mcp-link")
+        assert link is not None
+        assert link != headers["Aforo-Mcp-Link"]
+        assert [name.lower() for name, _ in asked.headers].count("aforo-mcp-link") == 1
+        async with client.post(address, data=b"{}", headers=headers):
+            assert upstream.asked[1].header("aforo-mcp-link") is None
 
     exchange(always(plain(reply(1), "200 OK", *answer_headers)), talk)
 

@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.plugins.mcp.proxy.clients import connected
 from tests.plugins.mcp.proxy.conftest import AFORO, free_port
 
@@ -28,10 +30,16 @@ def got(port: int, path: str) -> dict[str, Any] | None:
         return None
 
 
+@pytest.mark.parametrize("meta", [{"traceparent": PARENT}, {}], ids=["traced", "untraced"])
 def test_a_call_through_two_layers_is_one_billable_call(
-    environment: dict[str, str], processes: list["subprocess.Popen[str]"], tmp_path: Path
+    environment: dict[str, str],
+    processes: list["subprocess.Popen[str]"],
+    tmp_path: Path,
+    meta: dict[str, str],
 ) -> None:
-    """A call that proxy and server both meter is one call in the session's totals, in one trace with many."""
+    """A call that proxy and server both meter is one call in the session's totals, in one trace with many
+    or, without a trace of the client's, in one of its own.
+    """
     port = free_port()
     serve = [AFORO, "serve", "--dev", "--port", str(port), "--data", str(tmp_path / "data")]
     processes.append(subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True))
@@ -46,8 +54,8 @@ def test_a_call_through_two_layers_is_one_billable_call(
         command = [AFORO, "mcp-proxy", "--", sys.executable, server]
         async with connected(command, "legacy", environment) as caller:
             for number in range(CALLS):
-                meta = {"traceparent": PARENT, "sessionId": "s1"}
-                assert (await caller.call("add", {"a": 1, "b": number}, meta)).text == str(1 + number)
+                named = meta | {"sessionId": "s1"}
+                assert (await caller.call("add", {"a": 1, "b": number}, named)).text == str(1 + number)
 
     deadline = time.monotonic() + 30
     while got(port, "/readyz") is None:
