@@ -8,7 +8,7 @@ import aforo_sdk
 import pytest
 from aforo_sdk import notices
 
-from tests.plugins.langchain.spool import ReadSpans, read
+from tests.plugins.spool import ReadSpans, read
 
 UNREACHABLE = "http://127.0.0.1:9"
 

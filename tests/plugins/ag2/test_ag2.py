@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.fake_openai import Reply, fake_openai
 from tests.fake_openai import Usage as Spent
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def says(text: str = "done", usage: Usage | None = None, **fields: Any) -> ModelResponse:

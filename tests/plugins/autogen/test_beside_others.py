@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.fake_openai import Reply, Usage, fake_openai
 from tests.plugins.autogen.clients import openai_client, tokens_of
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 openinference = pytest.importorskip("openinference.instrumentation.autogen_agentchat")
 

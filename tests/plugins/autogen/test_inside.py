@@ -15,7 +15,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from tests.plugins.autogen.clients import Scripted, asks, says
 from tests.plugins.autogen.test_tools import TOKEN, City
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def model() -> Any:

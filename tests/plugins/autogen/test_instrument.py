@@ -18,7 +18,7 @@ from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import BaseTool
 
 from tests.plugins.autogen.clients import Bare, Scripted, says
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def everything() -> dict[tuple[type, str], Any]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from tests.fake_openai import Reply, Usage, fake_openai
 from tests.plugins.autogen.clients import INFO, Bare, Scripted, drained, openai_client, says, tokens_of
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 ASK = [UserMessage(content="hello", source="user")]
 FULL = Usage(100, 20, cached_tokens=30, reasoning_tokens=5)

@@ -12,7 +12,7 @@ from autogen_core.code_executor import CodeExecutor, CodeResult
 
 from tests.fake_openai import Reply, Usage, fake_openai
 from tests.plugins.autogen.clients import Scripted, drained, openai_client, says, tokens_of
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def agent(name: str, model: Any = None, **options: Any) -> AssistantAgent:

@@ -23,7 +23,7 @@ from autogen_core.tools import (
 from pydantic import BaseModel
 
 from tests.plugins.autogen.clients import Scripted, asks, drained, says
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 TOKEN = CancellationToken()
 

@@ -11,7 +11,7 @@ import aforo_sdk
 import pytest
 
 from tests.fake_openai import FakeOpenAI, fake_openai
-from tests.plugins.langchain.spool import ReadSpans, read
+from tests.plugins.spool import ReadSpans, read
 
 collect_ignore_glob = [] if find_spec("crewai") else ["*"]
 

@@ -12,7 +12,7 @@ from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregist
 
 from tests.fake_openai import FakeOpenAI, Reply, fake_openai
 from tests.plugins.crewai.crews import agent, asks, crew, lookup, model, task
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def refuse(context: Any) -> None:

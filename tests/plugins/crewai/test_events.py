@@ -13,7 +13,7 @@ from aforo_sdk.plugin import Identity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 KINDS = ["crew_kickoff", "task", "agent_execution", "llm_call", "tool_usage", "memory_save", "unheard_of"]
 MOVES = st.lists(

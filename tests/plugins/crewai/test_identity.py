@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from tests.fake_openai import FakeOpenAI
 from tests.plugins.crewai.crews import agent, crew, model
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def test_arguments_win_over_the_context(spans: ReadSpans, server: FakeOpenAI) -> None:

@@ -20,7 +20,7 @@ from crewai.events.types.crew_events import CrewKickoffStartedEvent
 
 from tests.fake_openai import FakeOpenAI
 from tests.plugins.crewai.crews import Silent, agent, crew, model, task
-from tests.plugins.langchain.spool import ReadSpans, read
+from tests.plugins.spool import ReadSpans, read
 
 SCRIPT = """
 import aforo_crewai, aforo_sdk, sys, os

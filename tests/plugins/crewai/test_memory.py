@@ -9,7 +9,7 @@ from crewai.memory.unified_memory import Memory
 
 from tests.fake_openai import FakeOpenAI, Reply, fake_openai
 from tests.plugins.crewai.crews import agent, crew, model, task
-from tests.plugins.langchain.spool import ReadSpans, Spans
+from tests.plugins.spool import ReadSpans, Spans
 
 INPUT = "gen_ai.usage.input_tokens"
 

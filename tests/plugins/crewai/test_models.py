@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from tests.fake_openai import FakeOpenAI
 from tests.plugins.crewai.crews import LAST_WORD, Silent, agent, crew, lookup, model, task
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 class Telling(BaseLLM):

@@ -11,7 +11,7 @@ from crewai.flow.flow import Flow, listen, start
 
 from tests.fake_openai import FakeOpenAI, Reply, Usage, fake_openai
 from tests.plugins.crewai.crews import agent, asks, broken, crew, lookup, model, task
-from tests.plugins.langchain.spool import ReadSpans, Spans
+from tests.plugins.spool import ReadSpans, Spans
 
 INPUT, OUTPUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tests.fake_openai import Reply, fake_openai
 from tests.plugins.crewai.crews import LAST_WORD, Silent, agent, asks, broken, crew, lookup, model, task
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 SERVER = """
 from mcp.server.fastmcp import FastMCP

@@ -16,7 +16,7 @@ from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from tests.plugins.langchain.models import ScriptedChat, asks, says
-from tests.plugins.langchain.spool import ReadSpans, Seen
+from tests.plugins.spool import ReadSpans, Seen
 
 
 @tool

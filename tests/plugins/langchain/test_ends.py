@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import ToolException, tool
 
 from tests.plugins.langchain.models import ScriptedChat, says
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 
 def handler() -> dict[str, Any]:

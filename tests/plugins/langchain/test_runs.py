@@ -21,7 +21,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from tests.plugins.langchain.models import ScriptedChat, asks, says
-from tests.plugins.langchain.spool import ReadSpans, read
+from tests.plugins.spool import ReadSpans, read
 
 SECOND = 1_000_000_000
 

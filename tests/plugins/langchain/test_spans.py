@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
 from tests.plugins.langchain.models import ScriptedChat, ScriptedText, says, usage
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 INTERNAL, CLIENT = 1, 3
 

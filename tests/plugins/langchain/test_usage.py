@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from tests.plugins.langchain.models import ScriptedChat, says, usage
-from tests.plugins.langchain.spool import ReadSpans
+from tests.plugins.spool import ReadSpans
 
 counts = st.integers(0, COUNT_MAX)
 anything = st.recursive(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.langchain.spool import ReadSpans, Seen
 from tests.plugins.mcp.clients import connect, failed
 from tests.plugins.mcp.servers import KINDS, MODERN, MODES, build
+from tests.plugins.spool import ReadSpans, Seen
 
 
 def calls(kind: str, *wanted: tuple[str, dict[str, Any]], mode: str = "auto", **terms: Any) -> list[Any]:

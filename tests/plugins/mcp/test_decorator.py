@@ -11,9 +11,9 @@ import pytest
 from aforo_mcp import metered_tool, report_cost
 from pydantic import BaseModel, Field
 
-from tests.plugins.langchain.spool import ReadSpans
 from tests.plugins.mcp.clients import connect
 from tests.plugins.mcp.servers import MCPServer, build
+from tests.plugins.spool import ReadSpans
 
 
 class Place(BaseModel):

@@ -12,9 +12,9 @@ from aforo_mcp import AforoMiddleware, metered_tool, report_cost, report_usage
 from aforo_mcp import spans as writing
 from aforo_sdk import notices
 
-from tests.plugins.langchain.spool import ReadSpans
 from tests.plugins.mcp.clients import connect, failed
 from tests.plugins.mcp.servers import KINDS, MODERN, build
+from tests.plugins.spool import ReadSpans
 
 
 class Context:

@@ -14,9 +14,9 @@ from aforo_sdk.plugin import Identity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plugins.langchain.spool import ReadSpans, Seen
 from tests.plugins.mcp.clients import connect
 from tests.plugins.mcp.servers import KINDS, build
+from tests.plugins.spool import ReadSpans, Seen
 
 PAYER = ("aforo.customer.id", "aforo.team.id", "aforo.agent.id", "aforo.session.id")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -13,9 +13,9 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool as langchain_tool
 
-from tests.plugins.langchain.spool import ReadSpans, Spans
 from tests.plugins.mcp.clients import connect
 from tests.plugins.mcp.servers import KINDS, MCPServer
+from tests.plugins.spool import ReadSpans, Spans
 
 META = {"customerId": "globex", "sessionId": "s-1", "agentId": "a-1"}
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

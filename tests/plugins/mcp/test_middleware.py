@@ -8,9 +8,9 @@ import fastmcp
 import pytest
 from aforo_mcp import AforoMiddleware, metered_tool, report_cost
 
-from tests.plugins.langchain.spool import ReadSpans
 from tests.plugins.mcp.clients import connect
 from tests.plugins.mcp.servers import KINDS, MODERN, MODES, add, build
+from tests.plugins.spool import ReadSpans
 
 WITH_MIDDLEWARE = [kind for kind in KINDS if kind.endswith("middleware")]
 

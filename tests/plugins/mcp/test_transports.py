@@ -17,10 +17,10 @@ import pytest
 import uvicorn
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 
-from tests.plugins.langchain.spool import read
 from tests.plugins.mcp.clients import connect
 from tests.plugins.mcp.conftest import UNREACHABLE
 from tests.plugins.mcp.servers import FASTMCP_KINDS, MODES, SDK_KINDS, application, build
+from tests.plugins.spool import read
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ("-m", "tests.plugins.mcp.servers")

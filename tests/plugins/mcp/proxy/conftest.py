@@ -10,7 +10,7 @@ from pathlib import Path
 import aforo_sdk
 import pytest
 
-from tests.plugins.langchain.spool import ReadSpans, Spans, read
+from tests.plugins.spool import ReadSpans, Spans, read
 
 AFORO = str(Path(sys.executable).with_name("aforo"))
 SERVER = (sys.executable, str(Path(__file__).with_name("server.py")))

@@ -12,8 +12,8 @@ from aforo_sdk.plugin import Identity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plugins.langchain.spool import Spans
 from tests.plugins.mcp.proxy.test_jsonrpc import cut
+from tests.plugins.spool import Spans
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STATED = Identity(product_type="MCP_SERVER")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.langchain.spool import ReadSpans, read
 from tests.plugins.mcp.proxy.clients import ERAS, MODERN, connected
 from tests.plugins.mcp.proxy.conftest import AFORO, Start, free_port
+from tests.plugins.spool import ReadSpans, read
 
 
 @pytest.mark.parametrize("era", ERAS)

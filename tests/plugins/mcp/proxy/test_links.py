@@ -19,12 +19,12 @@ from aforo_sdk.plugin import Identity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plugins.langchain.spool import ReadSpans, Seen
 from tests.plugins.mcp.proxy.clients import ERAS, Caller, connected
 from tests.plugins.mcp.proxy.conftest import AFORO, ReadSpool, Start
 from tests.plugins.mcp.proxy.test_connection import STATED, call, reply
 from tests.plugins.mcp.servers import KINDS
 from tests.plugins.mcp.test_transports import PROGRAM, ROOT, serving
+from tests.plugins.spool import ReadSpans, Seen
 
 CALLS = 8
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

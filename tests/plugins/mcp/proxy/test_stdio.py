@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.langchain.spool import ReadSpans, read
 from tests.plugins.mcp.proxy.clients import ERAS, MODERN, connected
 from tests.plugins.mcp.proxy.conftest import AFORO, wrapped
+from tests.plugins.spool import ReadSpans, read
 
 CAT = "import sys, shutil; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
 CALL = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"add"}}\n'
