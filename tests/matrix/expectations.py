@@ -147,7 +147,8 @@ NAMES = {
     "langchain": "LangChain", "crewai": "CrewAI", "autogen": "AutoGen", "ag2": "AG2", "mcp": "MCP",
     "pydantic_ai": "Pydantic AI", "ours": "ours", "proxy": "`aforo mcp-proxy`", "native": "its own tracing",
     "openinference": "OpenInference", "openllmetry": "OpenLLMetry", "otel": "OTel",
-    "openinference-openai": "OpenInference (client)", "openllmetry-openai": "OpenLLMetry (client)", "otel-openai": "OTel (client)",
+    "openinference-openai": "OpenInference (client)", "openllmetry-openai": "OpenLLMetry (client)",
+    "otel-openai": "OTel (client)",
 }  # fmt: skip
 
 
