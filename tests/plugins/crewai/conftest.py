@@ -1,7 +1,9 @@
 """A spool of its own for every test, and a CrewAI that keeps to itself. Skipped where CrewAI is not installed."""
 
+import atexit
 import gc
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,12 +18,15 @@ from tests.plugins.spool import ReadSpans, read
 collect_ignore_glob = [] if find_spec("crewai") else ["*"]
 
 UNREACHABLE = "http://127.0.0.1:9"
+DATA = tempfile.TemporaryDirectory(prefix="crewai-", ignore_cleanup_errors=True)
+atexit.register(DATA.cleanup)
 QUIET = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_DISABLE_TRACKING": "true",
     "CREWAI_TRACING_ENABLED": "false",
     "CREWAI_TESTING": "true",
     "OPENAI_API_KEY": "none",
+    "XDG_DATA_HOME": DATA.name,  # where CrewAI keeps its databases, or those of other releases would meet there
 }
 os.environ.update(QUIET)  # read when CrewAI is imported
 if not collect_ignore_glob:

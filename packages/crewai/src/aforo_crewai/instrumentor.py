@@ -137,6 +137,11 @@ def uninstrument() -> None:
         metering.close_all()
 
 
+def instrumented() -> bool:
+    """Whether `instrument()` is in force; `aforo_sdk.doctor` asks."""
+    return _own is not None
+
+
 def _tap(emit: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap the bus's `emit`: what was emitted is metered too."""
 

@@ -77,6 +77,11 @@ def uninstrument() -> None:
                 del _originals[owner, name]
 
 
+def instrumented() -> bool:
+    """Whether `instrument()` is in force; `aforo_sdk.doctor` asks."""
+    return _handler is not None
+
+
 def _stop() -> None:
     global _handler
     if _handler is not None:

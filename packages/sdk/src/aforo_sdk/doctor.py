@@ -1,45 +1,63 @@
-"""`aforo doctor`: what is in force, where it came from, what waits, and whether the collector answers."""
+"""`aforo doctor`: what is in force, what it meets here, what waits, and whether the collector answers.
+
+As a command it knows what is installed, and which variables are set. What a running program has switched on
+only that program can say: there, call `aforo_sdk.doctor.report()`.
+"""
 
 import argparse
 import json
 import os
 from collections.abc import Sequence
-from importlib.metadata import distributions
 from typing import Final
 
-from aforo_sdk import contents, counts
+from aforo_sdk import contents, counts, frameworks, neighbours, runtime
 from aforo_sdk.cli import OK, UNAVAILABLE
 from aforo_sdk.settings import Destination, Settings, resolve
 
 ANSWER_TIMEOUT_S: Final = 3.0
 REASONS_MAX: Final = 5
+WIDTH_MAX: Final = 48
+CELLS: Final = ("value", "version", "from", "meaning")
+"""What of an entry stands in the table, in this order."""
+
+Report = dict[str, dict[str, object]]
+"""Entries by heading and name; an entry is a value, or several by name."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show settings and their sources, the spool, and whether the collector answers.
+    """Show settings, frameworks, other instrumentations, the spool, and whether the collector answers.
 
     Exit code 0 when the collector answers, 5 when it does not.
     """
     parser = argparse.ArgumentParser("aforo doctor", description=main.__doc__)
     parser.add_argument("--format", choices=("table", "json"), default="table")
     chosen = parser.parse_args(arguments)
-    found = report(resolve({}, os.environ))
+    found = _report(resolve({}, os.environ), inside=False)
     print(json.dumps(found, indent=2) if chosen.format == "json" else _table(found))
     return OK if found["collector"]["answers"] else UNAVAILABLE
 
 
-def report(settings: Settings) -> dict[str, dict[str, object]]:
-    """Everything `aforo doctor` says, by heading. Asks the collector for `/livez`."""
+def report() -> Report:
+    """Everything that `aforo doctor` says, about the process that calls this: also what it meters right now.
+
+    The headings are `settings`, `collector`, `spool`, `counters of the last week`, `frameworks`,
+    `instrumentations`, `environment` and `installed`. Asks the collector for `/livez`, and waits 3 s for it at
+    most. Imports no framework.
+    """
+    return _report(runtime.settings(), inside=True)
+
+
+def _report(settings: Settings, *, inside: bool) -> Report:
+    present = frameworks.installed()
     return {
         "settings": _settings(settings),
         "collector": _collector(settings.destination),
         "spool": _spool(settings),
         "counters of the last week": dict(counts.collected(settings.spool_dir)),
-        "installed": {
-            name: one.version
-            for one in distributions()
-            if (name := str(one.metadata["Name"])) and name.startswith("aforo")
-        },
+        "frameworks": dict(frameworks.described(present, inside=inside)),
+        "instrumentations": dict(neighbours.others(present, inside=inside)),
+        "environment": dict(neighbours.variables(os.environ, settings.destination)),
+        "installed": {name: one.version for name, one in sorted(present.items()) if name.startswith("aforo")},
     }
 
 
@@ -98,16 +116,20 @@ def _existing(folder: str) -> str:
     return folder
 
 
-def _table(found: dict[str, dict[str, object]]) -> str:
+def _table(found: Report) -> str:
     lines: list[str] = []
     for heading, entries in found.items():
         lines += ["", heading] if lines else [heading]
-        for name, value in entries.items():
-            if isinstance(value, dict):
-                shown = "–" if value["value"] is None else value["value"]
-                lines.append(f"  {name:<24}{shown!s:<44} {value['from']}")
-            else:
-                lines.append(f"  {name:<24}{value}")
-        if not entries:
-            lines.append("  none")
+        rows = [(name, *_cells(value)) for name, value in entries.items()] or [("none",)]
+        columns = range(max(len(row) for row in rows) - 1)
+        widths = [min(WIDTH_MAX, max(len(row[column]) for row in rows)) for column in columns]
+        for row in rows:
+            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+            lines.append("  ".join(["", *cells, *row[len(widths) :]]).rstrip())
     return "\n".join(lines)
+
+
+def _cells(value: object) -> tuple[str, ...]:
+    if not isinstance(value, dict):
+        return (str(value),)
+    return tuple("–" if value[cell] is None else str(value[cell]) for cell in CELLS if cell in value)

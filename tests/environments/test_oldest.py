@@ -1,0 +1,51 @@
+"""The lower bounds that the SDK and the plugins claim are versions that they are tested with."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tidy.distributions import Distribution, distributions, normalized, pins
+
+OLDEST = sorted(Path(__file__).parent.glob("oldest*"))
+PUBLISHED = [each for each in distributions() if each.folder.parent.name == "packages"]
+
+
+def bounds(distribution: Distribution) -> Iterator[tuple[str, str]]:
+    """(name, lower bound) of everything that a distribution requires, extras included, but for its siblings."""
+    extras = distribution.project.get("optional-dependencies", {}).values()
+    for text in [*distribution.project["dependencies"], *(text for extra in extras for text in extra)]:
+        name = normalized(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0])
+        if not name.startswith("aforo-"):
+            found = re.search(r">=\s*([0-9.]+)", text)
+            yield name, found[1] if found else "0"
+
+
+def is_release(version: str, bound: str) -> bool:
+    """Whether `version` is the first release that `bound` lets in: 0.7.0 for 0.7."""
+    return re.fullmatch(rf"{re.escape(bound)}(\.0)*", version) is not None
+
+
+@pytest.mark.parametrize("distribution", PUBLISHED, ids=lambda distribution: distribution.name)
+def test_what_is_claimed_is_what_is_tested(distribution: Distribution) -> None:
+    """Each lower bound is the version that one of the oldest environments pins."""
+    tested = [pins(folder) for folder in OLDEST]
+    untested = [
+        f"{name}>={bound}: the oldest tested is {[one[name] for one in tested if name in one]}"
+        for name, bound in bounds(distribution)
+        if not any(is_release(one.get(name, ""), bound) for one in tested)
+    ]
+
+    assert not untested, "\n".join(untested)
+
+
+@pytest.mark.parametrize("folder", OLDEST, ids=lambda folder: folder.name)
+def test_an_environment_of_the_oldest_asks_for_what_it_pins(folder: Path) -> None:
+    """What an environment wants at a version of its own is what its pins hold."""
+    wanted = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    exact = [re.sub(r"\[.*?\]", "", text).split("==") for text in wanted if "==" in text]
+
+    assert exact
+    assert {name: pins(folder)[name] for name, _ in exact} == dict(exact)
