@@ -6,6 +6,7 @@ snake_case): both are read, neither is imported. Nothing trusts a shape, nothing
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -26,6 +27,10 @@ CANCELLED: Final = "CANCELLED"
 # Values of `error.type` that are more than an error to whoever reads the span.
 TIMED_OUT: Final = "TimeoutError"
 WAS_CANCELLED: Final = "CancelledError"
+
+_ABSENT: Final = object()
+_ONLY_RESULT: Final = {"result"}
+"""What servers make of a function that returns text or a number: nothing stands there that we look for."""
 
 AMOUNT_LENGTH_MAX: Final = 40
 BAGGAGE_LENGTH_MAX: Final = 8_192
@@ -53,6 +58,7 @@ _IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
         "conversation_id",
     ),
 }
+_NOBODY: Final = Identity()
 _COSTS: Final = (c.PROVIDER_COST, "total_provider_cost", "totalProviderCost")
 
 
@@ -69,6 +75,7 @@ class Reported(NamedTuple):
         return cost + counts(self.tokens)
 
 
+@lru_cache(maxsize=1024)
 def opening_of(name: str) -> tuple[str, bytes]:
     """(name, encoded attributes) that every span of a call of tool `name` begins with; its kind is SERVER."""
     attributes = (
@@ -89,8 +96,8 @@ def error_type_of_answer(answer: object) -> str:
     """
     if isinstance(answer, BaseException):
         return _type_of_exception(answer)
-    code = _field(answer, "code")
-    if type(code) is int and _field(answer, "content") is None:
+    code = None if _field(answer, "content") is not None else _field(answer, "code")
+    if type(code) is int:
         if code == _CANCELLED_CODE or (code == 0 and _field(answer, "message") == "Request cancelled"):
             return WAS_CANCELLED
         return str(code)
@@ -118,13 +125,13 @@ def identity_of(meta: object) -> Identity:
 
     No product type: what the caller is billed as says nothing about this server.
     """
-    if not isinstance(meta, Mapping):
-        return Identity()
+    if not meta or not isinstance(meta, Mapping):
+        return _NOBODY
     carried = _baggage(meta.get("baggage"))
     stated = {
         field: _stated(meta, names) or _stated(carried, names[:2]) for field, names in _IDENTITY.items()
     }
-    return Identity(**stated)
+    return Identity(**stated) if any(stated.values()) else _NOBODY
 
 
 def parent_of(meta: object) -> tuple[int, int] | None:
@@ -152,7 +159,7 @@ def cost_of(result: object) -> Reported:
     cost = ""
     tokens: dict[str, int] = {}
     for part in (_field(result, "_meta", "meta"), _field(result, "structuredContent", "structured_content")):
-        if isinstance(part, Mapping):
+        if part and isinstance(part, Mapping) and part.keys() != _ONLY_RESULT:
             cost = cost or next((found for key in _COSTS if (found := amount_of(part.get(key)))), "")
             tokens = tokens or _tokens(part)
     return Reported(cost, tokens)
@@ -218,6 +225,10 @@ def _field(value: object, *names: str) -> Any:
     """A field of a dict, under the first of its names on the wire that is there, or of an object, under the
     last name that it has: FastMCP 4 warns whoever asks an object for a name on the wire.
     """
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return next((found for name in names if (found := value.get(name)) is not None), None)
-    return next((getattr(value, name) for name in reversed(names) if hasattr(value, name)), None)
+    for name in reversed(names):
+        found = getattr(value, name, _ABSENT)
+        if found is not _ABSENT:
+            return found
+    return None

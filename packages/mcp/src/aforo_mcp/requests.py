@@ -55,7 +55,8 @@ class Request(NamedTuple):
 
     def place(self, tool: str) -> Place:
         """Where the call of `tool` that it asks for stands."""
-        return links.place_of(self.parent, self.link, self.request_id, tool)
+        parent = self.parent if self.meta or self.headers else None
+        return links.place_of(parent, self.link, self.request_id, tool)
 
 
 def request_of(context: Any) -> Request | None:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
@@ -10,6 +11,8 @@ from aforo_sdk.plugin import Identity
 
 from aforo_mcp.calls import amount_of, identity_of
 from aforo_mcp.requests import Request
+
+_MCP_SERVER: Final = Identity(product_type=c.MCP_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +31,18 @@ class Terms:
         found, ambient = self.identity, plugin.current_identity()
         if request is not None:
             if self.trust_meta:
-                found = found.over(identity_of(request.meta)).over(identity_of(request.headers))
+                for stated in (request.meta, request.headers):
+                    if stated:
+                        found = found.over(identity_of(stated))
             found = found.over(request.caller)
         if ambient.product_type == c.AGENTIC_API and "AFORO_PRODUCT_TYPE" not in os.environ:
             # The SDK's own default: nobody has said that this server is anything but an MCP server.
-            found = found.over(Identity(product_type=c.MCP_SERVER))
+            found = found.over(_MCP_SERVER)
         found = found.over(ambient)
         if request is not None:
-            linked = request.link.session_id if request.link is not None else ""
-            found = found.over(Identity(session_id=request.session_id or linked))
+            session_id = request.session_id or (request.link.session_id if request.link is not None else "")
+            if session_id and found.session_id is None:
+                found = found.over(Identity(session_id=session_id))
         return found
 
 
