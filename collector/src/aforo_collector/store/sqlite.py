@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from .checkpoints import Checkpoints
-from .sqlite_schema import DDL, VERSION
+from .sqlite_schema import STEPS
 
 CACHE_KIB = 65_536
 FILE_NAME = "aforo.db"
@@ -53,14 +53,15 @@ class Database:
 
     def _migrate(self) -> None:
         found = self.write.execute("PRAGMA user_version").fetchone()[0]
-        if found == VERSION:
+        if found == len(STEPS):
             return
-        if found:
+        if found > len(STEPS):
             raise StoreError(
-                f"{self.path} has schema version {found} and this program knows {VERSION}. Nothing was "
+                f"{self.path} has schema version {found} and this program knows {len(STEPS)}. Nothing was "
                 "changed; use the version of aforo-collector that wrote it."
             )
-        self.write.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {VERSION}; COMMIT;")
+        steps = " ".join(STEPS[found:])
+        self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {len(STEPS)}; COMMIT;")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,9 +7,8 @@ canonical decimal text, times nanoseconds since 1970, span ids signed integers.
 
 from __future__ import annotations
 
-VERSION = 1
-
-DDL = """
+STEPS = (
+    """
 CREATE TABLE counters (name TEXT PRIMARY KEY, next_no INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE tenants (tenant_no INTEGER PRIMARY KEY, tenant_id TEXT NOT NULL UNIQUE);
@@ -94,18 +93,6 @@ CREATE TABLE usage_hourly (
     PRIMARY KEY (payer_no, hour, kind, units, metric_no, label_no, status_no, step_no)
 ) WITHOUT ROWID;
 
-CREATE TABLE sources (
-    customer_no INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (customer_no, source)
-) WITHOUT ROWID;
-CREATE TABLE calls (
-    customer_no INTEGER NOT NULL, start_ns INTEGER NOT NULL, trace_id BLOB NOT NULL, span_id INTEGER NOT NULL,
-    end_ns INTEGER NOT NULL, role INTEGER NOT NULL, source TEXT NOT NULL, label TEXT NOT NULL,
-    call_id TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, worth INTEGER NOT NULL,
-    echo INTEGER NOT NULL,
-    PRIMARY KEY (customer_no, start_ns, trace_id, span_id)
-) WITHOUT ROWID;
-CREATE INDEX agents ON calls (customer_no, start_ns) WHERE role = 3;
-
 CREATE TABLE quarantine (
     quarantine_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, door TEXT NOT NULL, code TEXT NOT NULL,
     detail TEXT NOT NULL, trace_id BLOB, span_id INTEGER NOT NULL, batch_no INTEGER NOT NULL,
@@ -117,4 +104,19 @@ CREATE TABLE intake (
     duplicates INTEGER NOT NULL, conflicts INTEGER NOT NULL, rejected INTEGER NOT NULL,
     PRIMARY KEY (tenant_no, door)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE sources (
+    customer_no INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (customer_no, source)
+) WITHOUT ROWID;
+CREATE TABLE calls (
+    customer_no INTEGER NOT NULL, start_ns INTEGER NOT NULL, trace_id BLOB NOT NULL, span_id INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL, role INTEGER NOT NULL, source TEXT NOT NULL, label TEXT NOT NULL,
+    call_id TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, worth INTEGER NOT NULL,
+    echo INTEGER NOT NULL,
+    PRIMARY KEY (customer_no, start_ns, trace_id, span_id)
+) WITHOUT ROWID;
+CREATE INDEX agents ON calls (customer_no, start_ns) WHERE role = 3;
+""",
+)
+"""What makes each version of the schema out of the one before; a step that a file has taken never changes."""
