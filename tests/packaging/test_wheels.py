@@ -91,13 +91,15 @@ def test_a_distribution_installs_alone(installed):
 
 
 def test_a_distribution_imports_alone(installed):
-    """Every module of a distribution but the demo's imports with what the distribution alone brings along."""
+    """Every module but the demo's, and those named like an extra, imports with what the distribution brings."""
     package = DISTRIBUTIONS[installed.name].package
+    extras = sorted(DISTRIBUTIONS[installed.name].project.get("optional-dependencies", {}))
     program = (
         "import importlib, pkgutil, sys\n"
         f"package = importlib.import_module({package!r})\n"
         "for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-        "    if not module.name.endswith('__main__') and '.cli.demo' not in module.name:\n"
+        "    last = module.name.rpartition('.')[2]\n"
+        f"    if last != '__main__' and '.cli.demo' not in module.name and last not in {extras}:\n"
         "        importlib.import_module(module.name)\n"
     )
     done = installed.run("python", "-I", "-W", "error", "-c", program)
