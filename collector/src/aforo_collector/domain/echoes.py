@@ -11,7 +11,9 @@ one to one: of two calls at once, each told twice, two remain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from .span import Role, Span, Tokens, bears_tokens
@@ -90,6 +92,57 @@ def tells_of(call: Call, agent: Call) -> bool:
     return call.role == _MODEL and call.source != agent.source and agent.start_ns <= call.start_ns <= last_ns
 
 
+class Neighbourhood:
+    """Calls on shelves by what the same call would share, each shelf in the order of starts, so that looking
+    for a call's like costs what there is of its like, and not what there is.
+    """
+
+    def __init__(self) -> None:
+        self._shelves: dict[tuple[object, ...], list[Call]] = {}
+
+    def add(self, call: Call) -> None:
+        """Put a call where others will look for it."""
+        for kind in _kinds(call):
+            insort(self._shelves.setdefault((*kind, "all"), []), call)
+            if not call.call_id:
+                insort(self._shelves.setdefault((*kind, "anonymous"), []), call)
+        if call.call_id:
+            insort(self._shelves.setdefault((call.role, call.call_id), []), call)
+
+    def near(self, call: Call) -> Iterator[Call]:
+        """The calls that are the same as one, by the time they start; some of them twice."""
+        if call.call_id:
+            shelves = [(call.role, call.call_id), *[(*kind, "anonymous") for kind in _likes(call)]]
+        else:
+            shelves = [(*kind, "all") for kind in _likes(call)]
+        for shelf in shelves:
+            calls = self._shelves.get(shelf, ())
+            first = bisect_left(calls, (call.start_ns - STARTS_APART_MAX_NS,))
+            for other in islice(calls, first, None):
+                if other.start_ns > call.start_ns + STARTS_APART_MAX_NS:
+                    break
+                if same_call(other, call):
+                    yield other
+
+
+def _kinds(call: Call) -> list[tuple[object, ...]]:
+    """What a call can be found under."""
+    if call.role != _MODEL:
+        return [("tool", call.label)]
+    if call.input + call.output:
+        return [("model",), ("tokens", call.input, call.output)]
+    return [("model",), ("bare",)]
+
+
+def _likes(call: Call) -> list[tuple[object, ...]]:
+    """What a call of which this may be an echo is found under."""
+    if call.role != _MODEL:
+        return [("tool", call.label)]
+    if call.input + call.output:
+        return [("tokens", call.input, call.output), ("bare",)]
+    return [("model",)]
+
+
 def echoes_of(calls: Iterable[Call]) -> set[Call]:
     """Those of the calls that another one of them is the record of.
 
@@ -97,18 +150,17 @@ def echoes_of(calls: Iterable[Call]) -> set[Call]:
     `same_call`, a set of calls gives what any larger set gives for them.
     """
     found: set[Call] = set()
-    records: list[tuple[Call, set[str]]] = []
+    records = Neighbourhood()
+    tellers: dict[Call, set[str]] = {}
     for call in sorted(calls, key=_rank):
-        nearest: tuple[int, int] | None = None
-        for place, (record, tellers) in enumerate(records):
-            if call.source not in tellers and same_call(record, call):
-                distance = (abs(record.start_ns - call.start_ns), place)
-                nearest = distance if nearest is None else min(nearest, distance)
-        if nearest is None:
-            records.append((call, {call.source}))
-        else:
-            records[nearest[1]][1].add(call.source)
+        free = [record for record in records.near(call) if call.source not in tellers[record]]
+        if free:
+            nearest = min(free, key=lambda record: (abs(record.start_ns - call.start_ns), _rank(record)))
+            tellers[nearest].add(call.source)
             found.add(call)
+        else:
+            records.add(call)
+            tellers[call] = {call.source}
     return found
 
 

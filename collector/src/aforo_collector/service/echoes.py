@@ -15,9 +15,9 @@ from aforo_collector.domain.echoes import (
     AGENT_MAX_NS,
     STARTS_APART_MAX_NS,
     Call,
+    Neighbourhood,
     call_of,
     echoes_of,
-    same_call,
 )
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Role
@@ -37,8 +37,10 @@ from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 CALLS_LOOKED_BACK_MAX = 2_000
-CALLS_COMPARED_MAX = 4_096
+CALLS_COMPARED_MAX = 65_536
 """At more calls of one customer within seconds, those that started last are not compared."""
+STRETCH_MAX_NS = 10 * STARTS_APART_MAX_NS
+"""Calls that came or went within this time are looked around for in one go."""
 _CALLS = (Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT)
 
 _NONE: frozenset[str] = frozenset()
@@ -72,13 +74,13 @@ class Echoes:
         for tenant_no, customer_no in self._newly_several:
             self._look_back(tenant_no, customer_no)
         self._newly_several.clear()
-        dirty: dict[tuple[int, int], list[int]] = defaultdict(list)
+        dirty: dict[tuple[int, int], list[Call]] = defaultdict(list)
         for tenant_no, tree in trees:
             for node in list(tree.changed.values()):
                 if _is_call(node):
                     self._list(tenant_no, tree, node, dirty)
-        for (tenant_no, customer_no), starts in dirty.items():
-            self._settle(tenant_no, customer_no, starts)
+        for (tenant_no, customer_no), calls in dirty.items():
+            self._settle(tenant_no, customer_no, calls)
 
     def _told_by_several(self, tenant_no: int, tree: Tree) -> bool:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""
@@ -101,7 +103,7 @@ class Echoes:
                 found = True
         return found
 
-    def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[int]]) -> None:
+    def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[Call]]) -> None:
         """Bring the list of calls in line with a node."""
         span = tree.span(node)
         customer_id = node.identity.customer_id
@@ -117,11 +119,11 @@ class Echoes:
             if counts and listed_no == customer_no:
                 return
             self._store.calls.remove(listed_no, call)
-            dirty[tenant_no, listed_no].append(call.start_ns)
+            dirty[tenant_no, listed_no].append(call)
             node.flags &= ~(LISTED | ECHO)
         if counts:
             self._store.calls.put(customer_no, call)
-            dirty[tenant_no, customer_no].append(call.start_ns)
+            dirty[tenant_no, customer_no].append(call)
             node.flags |= LISTED
 
     def _with(self, tenant_no: int, customer_id: str, source: str) -> frozenset[str]:
@@ -157,14 +159,14 @@ class Echoes:
             node.flags |= LISTED
             tree.changed[span_id] = node
 
-    def _settle(self, tenant_no: int, customer_no: int, starts: list[int]) -> None:
-        calls = self._around(customer_no, starts)
+    def _settle(self, tenant_no: int, customer_no: int, dirty: list[Call]) -> None:
+        """Decide anew on every call that those which came or went can have an effect on."""
+        calls = self._around(customer_no, dirty)
         echoes = echoes_of(calls)
         for call, was_echo in calls.items():
             self._note(tenant_no, customer_no, call, was_echo, call in echoes)
-        agents: dict[Call, bool] = {}
-        for start_ns in starts:
-            agents |= self._store.calls.agents(customer_no, start_ns - AGENT_MAX_NS, start_ns)
+        first_ns, last_ns = min(dirty).start_ns, max(dirty).start_ns
+        agents = self._store.calls.agents(customer_no, first_ns - AGENT_MAX_NS, last_ns)
         for agent, was_echo in agents.items():
             self._note(tenant_no, customer_no, agent, was_echo, self._store.calls.is_told(customer_no, agent))
 
@@ -178,25 +180,41 @@ class Echoes:
         node.flags = node.flags | ECHO if is_echo else node.flags & ~ECHO
         tree.changed[call.span_id] = node
 
-    def _around(self, customer_no: int, starts: list[int]) -> dict[Call, bool]:
-        """All calls that what changed at these times can have an effect on, however many steps away."""
-        read = self._store.calls.started
+    def _around(self, customer_no: int, dirty: list[Call]) -> dict[Call, bool]:
+        """The listed calls that are the same as what came or went, and those the same as them, and so on."""
+        listed: dict[Call, bool] = {}
+        near = Neighbourhood()
+        looked: list[tuple[int, int]] = []
+
+        def look(first_ns: int, last_ns: int) -> None:
+            first_ns, last_ns = first_ns - STARTS_APART_MAX_NS, last_ns + STARTS_APART_MAX_NS
+            if any(first <= first_ns and last_ns <= last for first, last in looked):
+                return
+            looked.append((first_ns, last_ns))
+            found = self._store.calls.started(customer_no, first_ns, last_ns, CALLS_COMPARED_MAX)
+            for call, echo in found.items():
+                if call not in listed:
+                    listed[call] = echo
+                    near.add(call)
+
         calls: dict[Call, bool] = {}
-        pending: list[Call] = []
-        apart = STARTS_APART_MAX_NS
-        for start_ns in starts:
-            for call, echo in read(
-                customer_no, start_ns - apart, start_ns + apart, CALLS_COMPARED_MAX
-            ).items():
-                if call not in calls:
-                    calls[call] = echo
-                    pending.append(call)
+        pending = sorted(dirty)
+        first = 0
+        for place, call in enumerate(pending):  # one look for all that started within a stretch
+            if (
+                place + 1 == len(pending)
+                or pending[place + 1].start_ns > pending[first].start_ns + STRETCH_MAX_NS
+            ):
+                look(pending[first].start_ns, call.start_ns)
+                first = place + 1
         while pending and len(calls) < CALLS_COMPARED_MAX:
             call = pending.pop()
-            near = read(customer_no, call.start_ns - apart, call.start_ns + apart, CALLS_COMPARED_MAX)
-            for other, echo in near.items():
-                if other not in calls and same_call(call, other):
-                    calls[other] = echo
+            look(call.start_ns, call.start_ns)
+            if call in listed:
+                calls[call] = listed[call]
+            for other in near.near(call):
+                if other not in calls:
+                    calls[other] = listed[other]
                     pending.append(other)
         return calls
 
