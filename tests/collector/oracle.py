@@ -148,43 +148,6 @@ def _told_inside(trace: dict[int, Span], parents: dict[int, int | None], tool: S
     return next(iter(failures), ""), next(iter(costs), "")
 
 
-def _fuller(trace: dict[int, Span], chain: list[int]) -> Span | None:
-    """The nearest model span above, if it says more of the same tokens."""
-    span = trace[chain[0]]
-    if span.role == Role.MODEL and span.tokens is not None:
-        for above in [trace[s] for s in chain[1:17]]:
-            if above.role == Role.MODEL and bears_tokens(above) and above.tokens is not None:
-                more = sum(map(bool, above.tokens)) > sum(map(bool, span.tokens))
-                return above if above.tokens[:2] == span.tokens[:2] and more else None
-            if above.role != Role.OTHER:
-                return None
-    return None
-
-
-def _is_call(span: Span) -> bool:
-    return (span.role == Role.MODEL and span.quality != "cached_response") or _unseen(span)
-
-
-def _unseen(span: Span) -> bool:
-    return span.role == Role.AGENT and span.quality == "missing"
-
-
-def _outcome(trace: dict[int, Span], parents: dict[int, int | None], tool: Span) -> str:
-    """The first failure among the spans that tell of the same tool call from further inside."""
-    if tool.role != Role.TOOL:
-        return ""
-    failures = []
-    for span in trace.values():
-        path = _chain(parents, span.span_id)
-        if span is tool or span.role != Role.TOOL or tool.span_id not in path:
-            continue
-        between = [trace[s] for s in path[: path.index(tool.span_id)]]
-        same = [s.role == Role.OTHER or (s.role == Role.TOOL and s.label == tool.label) for s in between]
-        if all(same) and tool.label and span.status != "SUCCESS":
-            failures.append(span)
-    return min(failures, key=lambda span: (span.start_ns, span.span_id)).status if failures else ""
-
-
 def _covered(trace: dict[int, Span], chain: list[int]) -> bool:
     for above in chain[1:]:
         if trace[above].role == Role.MODEL and bears_tokens(trace[above]):
