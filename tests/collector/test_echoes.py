@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,41 @@ def test_an_agent_of_whose_calls_nobody_tells_is_flagged_until_somebody_does(eng
 
     engine.send(body([told_by(OURS, 2, 0.5, **CHAT, **TOKENS)]))
     assert billed(engine) == [(2, 110)]
+
+
+def test_a_second_instrumentation_takes_nothing_from_a_call(engine: Engine) -> None:
+    """What a twin knew of a call stays on the bill when the customer's calls are looked through for echoes."""
+    call = {"gen_ai.tool.call.id": "call-1"}
+    engine.send(body([
+        span(1, 9, source=OURS, seconds=3, **TOOL, **call),
+        span(2, 9, source=OURS, error=True, **TOOL, **call, **{"aforo.provider_cost": "0.5"}),
+    ]))  # fmt: skip
+    engine.restart()
+    engine.send(body([told_by(OTHER, 3, 50, **CHAT, **TOKENS)]))
+
+    assert engine.query(
+        "SELECT span_id, cost, name FROM usage_events JOIN names ON name_no = status_no"
+        " WHERE kind = 2 AND event_no NOT IN (SELECT event_no FROM voided)"
+    ) == [(1, "0.5", "ERROR")]
+
+
+def test_a_price_that_comes_later_finds_the_fullest_tokens(engine: Engine) -> None:
+    """A call that is rated later has the tokens that the span around it told, as before."""
+    model = {**CHAT, "gen_ai.request.model": "mystery"}
+    engine.send(body([span(1, source=OURS, **model, **DETAILS), span(2, 1, source=OTHER, **model, **TOKENS)]))
+    pools = (
+        "SELECT input, cache_read, output FROM usage_events"
+        " WHERE kind = 1 AND event_no NOT IN (SELECT event_no FROM voided)"
+    )
+    before = engine.query(pools)
+    (event_no,) = engine.store.unpriced(engine.tenant_no)
+    known = Decimal(1)
+    engine.intake.contracts.use(engine.tenant_no, engine.catalog, lambda *_: known)
+    engine.store.begin()
+    assert engine.intake.reprice(engine.tenant_no, event_no, engine.now_ns)
+    engine.store.commit(engine.policy)
+
+    assert engine.query(pools) == before == [(60, 40, 10)]
 
 
 def test_a_session_that_only_echoes_is_not_billed_as_one(engine: Engine) -> None:

@@ -81,10 +81,8 @@ class Accounts:
                 if account is None:
                     account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
                 strand, session, _, _, joined, records = account
-            if node.first_child and flags & ROLE_MASK == _TOOL:
-                ask_inside(tree, node)
-            elif flags & COVERED and flags & ROLE_MASK == _MODEL and flags & BEARS_TOKENS:
-                node.fuller = fuller_of(tree, node)
+            if node.first_child or flags & COVERED:
+                _ask_others(tree, node)
             if node.strand_no:
                 self._review(tenant_no, tree, account, node, now_ns)
                 continue
@@ -220,11 +218,13 @@ class Accounts:
         row = self._store.events.load(event_no)
         strand, trace_id = self._store.traces.stored_strand(row["strand_no"])
         trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
-        node = self._store.traces.load(trace_no, row["span_id"])
+        tree = Tree(trace_id, trace_no, self._store.traces.load, self._archive.span_of)
+        node = tree.find(row["span_id"])
         assert node is not None, "an event has its span"
         if node.event_no != event_no:
             return False  # recorded again meanwhile
-        span = self._archive.span_of(node)
+        span = tree.span(node)
+        _ask_others(tree, node)
         cost_of = self._contracts.cost_of(tenant_no)
         occurrence = meter(node, span, cost_of)
         if occurrence.cost is None:
@@ -259,6 +259,15 @@ class Accounts:
         self._store.quarantine(
             tenant_no, DOOR, code, detail, span.trace_id, span.span_id, node.batch_no, node.position, now_ns
         )
+
+
+def _ask_others(tree: Tree, node: Node) -> None:
+    """Note what the spans above or below know of a call better than its record."""
+    role = node.flags & ROLE_MASK
+    if role == _TOOL:
+        ask_inside(tree, node)
+    elif role == _MODEL and node.flags & COVERED and node.flags & BEARS_TOKENS:
+        node.fuller = fuller_of(tree, node)
 
 
 def _counts(occurrence: Occurrence) -> Occurrence:

@@ -65,12 +65,15 @@ class Echoes:
         self._sources.clear()
         self._newly_several.clear()
 
-    def mark(self, trees: Iterable[tuple[int, Tree]]) -> None:
-        """Look at the calls that changed in these trees of (tenant number); other trees may change with them."""
+    def mark(self, trees: Iterable[tuple[int, Tree]]) -> bool:
+        """Look at the calls that changed in these trees of (tenant number); other nodes may change with them.
+
+        Says whether they may have.
+        """
         trees = list(trees)
         several = [self._told_by_several(tenant_no, tree) for tenant_no, tree in trees]
         if not any(several):
-            return
+            return False
         for tenant_no, customer_no in self._newly_several:
             self._look_back(tenant_no, customer_no)
         self._newly_several.clear()
@@ -81,6 +84,7 @@ class Echoes:
                     self._list(tenant_no, tree, node, dirty)
         for (tenant_no, customer_no), calls in dirty.items():
             self._settle(tenant_no, customer_no, calls)
+        return True
 
     def _told_by_several(self, tenant_no: int, tree: Tree) -> bool:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""

@@ -183,7 +183,9 @@ class Intake:
         for tree in self._trees.values():
             settle(tree)
             self._twins.mark(tree)
-        self._echoes.mark([(tenant_no, tree) for (_, tenant_no), tree in self._trees.items()])
+        if self._echoes.mark([(tenant_no, tree) for (_, tenant_no), tree in self._trees.items()]):
+            for tree in self._trees.values():
+                self._twins.mark(tree)  # what is counted anew must hear again what its twins know
         for (_, tenant_no), tree in self._trees.items():
             self._accounts.account(tenant_no, tree, now_ns)
             self._store.traces.save(tree.trace_no, tree.changed.values(), inserts)
