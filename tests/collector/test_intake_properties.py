@@ -143,12 +143,12 @@ def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
         " sum(output), sum(reasoning), sum(cache_read), sum(called), sum(inputs), sum(outputs), sum(costs),"
         " sum(unpriced), cost, revenue FROM usage_hourly JOIN payers p USING (payer_no) JOIN customers USING"
         " (customer_no) LEFT JOIN names l ON l.name_no = label_no LEFT JOIN names s ON s.name_no = status_no"
-        " LEFT JOIN names t ON t.name_no = step_no WHERE events != 0 GROUP BY payer_no, hour, kind, label_no,"
-        " status_no, step_no"
+        " LEFT JOIN names t ON t.name_no = step_no WHERE events != 0 GROUP BY payer_no, hour, kind, metric_no,"
+        " label_no, status_no, step_no"
     )
     return sorted(
-        ((*row[:-2], Decimal(row[-2]), Decimal(row[-1])) for row in rows),
-        key=lambda row: [str(cell) for cell in row[:-2]],
+        ((*row[:-2], Decimal(row[-2]).normalize(), Decimal(row[-1]).normalize()) for row in rows),
+        key=lambda row: [str(cell) for cell in row],
     )
 
 
