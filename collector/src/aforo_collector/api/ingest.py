@@ -56,7 +56,8 @@ Reader = Callable[[str, Mapping[str, str], bytes], _Read]
 
 def _plain(read: Callable[[bytes], Found], content_type: str, _: Mapping[str, str], body: bytes) -> _Read:
     if content_type not in _JSON:
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {content_type}; send application/json")
+        detail = f"content type {content_type!r} is not JSON; nothing was recorded, send application/json"
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     return _Read(read(body))
 
 

@@ -38,7 +38,9 @@ from .event_texts import fields_text, raw_text
 from .finals import Finals
 
 FILTERED = "FILTERED"
-_FIXED = frozenset(("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs"))
+_FIXED = frozenset(
+    ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
+)
 """What says which event it is, whose, and when; another one is another event."""
 
 
@@ -175,6 +177,13 @@ class Submissions:
         """Honour heartbeats and session ends; returns which sessions of the submission were closed before."""
         tenant_no = submission.tenant_no
         killed: dict[str, None] = {}
+        said = {(item.event.session_id, item.event.customer_id): None for item in accepted}
+        for session_id, customer_id in said:
+            if session_id and any(
+                session.closed_ns
+                for session in self._store.sessions.by_id(tenant_no, session_id, customer_id)
+            ):
+                killed[session_id] = None
         for event in signals:
             for session in self._meant(submission, event):
                 session = self._finals.current(session, now_ns)  # noqa: PLW2901
@@ -185,13 +194,6 @@ class Submissions:
                 else:
                     session.touched_ns = max(session.touched_ns, now_ns)
                     self._store.sessions.changed(session)
-        said = {(item.event.session_id, item.event.customer_id): None for item in accepted}
-        for session_id, customer_id in said:
-            if session_id and any(
-                session.closed_ns
-                for session in self._store.sessions.by_id(tenant_no, session_id, customer_id)
-            ):
-                killed[session_id] = None
         return tuple(killed)
 
     def _meant(self, submission: Submission, signal: UsageEvent) -> list[Session]:
