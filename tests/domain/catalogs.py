@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from aforo_collector.domain.aggregation import AGGREGATIONS
 from aforo_collector.domain.catalog import RatePlan
 from aforo_collector.domain.catalog_file import OVERRIDE_KEYS, parse
-from aforo_collector.domain.metrics import AGGREGATIONS, OPERATORS, PRODUCT_TYPES, TEMPLATES
+from aforo_collector.domain.conditions import OPERATORS
+from aforo_collector.domain.metrics import PRODUCT_TYPES, TEMPLATES
 from aforo_collector.domain.money import plain
 from aforo_collector.domain.pricing.terms import Usage
 from hypothesis import strategies as st

@@ -132,27 +132,27 @@ class Accounts:
         append, rated = self._store.events.append, terms.rated
         for node, span, corrects in records:
             occurrence = meter(node, span, cost_of)
-            metadata = None
+            metadata = sample = None
             if span.recorded is None:
                 occurrence = rated(occurrence)
-            elif self._routed(tenant_no, span):
-                occurrence, metadata = _rated_usage(span, occurrence, terms)
             else:
-                continue
+                unit = self._contracts.catalog(tenant_no).unit(span.recorded.metric)
+                known = stated_fields(span)
+                if unit is not None and not unit.admits(known):
+                    continue
+                value, sample = (
+                    unit.counted(occurrence.quantity, known) if unit else (occurrence.quantity, None)
+                )
+                occurrence = _rated_usage(occurrence, known, value, terms)
+                metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
             node.event_no = append(
                 tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence[0]),
-                occurrence, late, now_ns, corrects, metadata,
+                occurrence, late, now_ns, corrects, metadata, sample,
             )  # fmt: skip
         if booked:
             (session.late if late else session.totals).add(booked)
-
-    def _routed(self, tenant_no: int, span: Span) -> bool:
-        """Whether the conditions of its billable unit let a hand-recorded event count."""
-        assert span.recorded is not None
-        unit = self._contracts.catalog(tenant_no).unit(span.recorded.metric)
-        return unit is None or not unit.conditions or unit.admits(stated_fields(span))
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -277,11 +277,9 @@ def _counts(occurrence: Occurrence) -> Occurrence:
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
 
 
-def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:
-    assert span.recorded is not None
-    known = stated_fields(span)
+def _rated_usage(occurrence: Occurrence, known: dict[str, str], value: Decimal, terms: Terms) -> Occurrence:
     return occurrence._replace(
         label=terms.dimension(occurrence.metric, known),
         status=known.get("executionStatus", ""),
-        revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
-    ), span.recorded.metadata or None
+        revenue=terms.usage_revenue(occurrence.metric, known, value),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aforo_collector.domain.session import Policy
 
 from .call_rows import CallRows
@@ -89,6 +91,21 @@ class SqliteWriter:
         """Numbers of the events whose cost is unknown."""
         rows = self._db.execute("SELECT event_no FROM unpriced WHERE tenant_no = ?", (tenant_no,)).fetchall()
         return [row[0] for row in rows]
+
+    def catalogs(self, tenant_no: int) -> Iterator[str]:
+        """The texts of a tenant's catalogs, latest first."""
+        rows = self._db.execute(
+            "SELECT body FROM catalogs WHERE tenant_no = ? ORDER BY catalog_no DESC", (tenant_no,)
+        )
+        return (row[0] for row in rows)
+
+    def used_metrics(self, tenant_no: int) -> set[str]:
+        """The metrics that a tenant has usage events of."""
+        rows = self._db.execute(
+            "SELECT name FROM used_metrics JOIN names ON name_no = metric_no WHERE tenant_no = ?",
+            (tenant_no,),
+        )
+        return {row[0] for row in rows}
 
     def put_catalog(self, tenant_no: int, body: str, now_ns: int) -> None:
         """Append a version of a tenant's catalog."""
