@@ -34,17 +34,12 @@ def sources_of(event: UsageEvent) -> Sources:
         "sessionId": event.session_id,
         "agentId": event.agent_id,
         "traceId": event.trace_id,
-        "toolName": event.tool,
-        "executionStatus": event.status,
     }
-    top = {
-        **event.details,
-        **{name: value for name, value in said.items() if value},
-        "quantity": event.quantity,
-    }
+    top: dict[str, object] = {name: value for name, value in said.items() if value}
+    top["quantity"] = event.quantity
     if event.duration_ns:
         top["executionDurationMs"] = Decimal(event.duration_ns).scaleb(-6)
-    return event.metadata, top
+    return event.metadata, top | dict(event.details)
 
 
 def find(name: str, sources: Sources) -> Scalar | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aforo_collector.domain.chains import ask_inside, fuller_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
+from aforo_collector.domain.metrics import Counted
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
@@ -23,7 +24,7 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import stated_fields
+from aforo_collector.pipeline.admit import recorded_metadata, scalars
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -32,6 +33,7 @@ from aforo_collector.store.trace_rows import Strand
 from .archive import Archive
 from .bounds import recount
 from .contracts import Contracts, payer_of
+from .event_texts import FILTERED, filtered
 from .finals import Finals
 
 DOOR = "otlp"
@@ -136,14 +138,10 @@ class Accounts:
             if span.recorded is None:
                 occurrence = rated(occurrence)
             else:
-                unit = self._contracts.catalog(tenant_no).unit(span.recorded.metric)
-                known = stated_fields(span)
-                if unit is not None and not unit.admits(known):
+                found = self._usage(tenant_no, span, node, occurrence, terms, now_ns)
+                if found is None:
                     continue
-                value, sample = (
-                    unit.counted(occurrence.quantity, known) if unit else (occurrence.quantity, None)
-                )
-                occurrence = _rated_usage(occurrence, known, value, terms)
+                occurrence, sample = found
                 metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
@@ -153,6 +151,27 @@ class Accounts:
             )  # fmt: skip
         if booked:
             (session.late if late else session.totals).add(booked)
+
+    def _usage(
+        self, tenant_no: int, span: Span, node: Node, occurrence: Occurrence, terms: Terms, now_ns: int
+    ) -> tuple[Occurrence, str | None] | None:
+        """A hand-recorded event and what its unit keeps of it; None where the unit's conditions do not hold."""
+        unit = self._contracts.catalog(tenant_no).unit(occurrence.metric)
+        said = recorded_metadata(span)
+        counted = Counted(occurrence.quantity)
+        if unit is not None:
+            if unit.conditions:
+                self._store.release(node.batch_no, node.position, FILTERED)
+            if not unit.admits(said):
+                self._aside(tenant_no, FILTERED, filtered(occurrence.metric), span, node, now_ns)
+                return None
+            counted = unit.counted(occurrence.quantity, said)
+        known = scalars(said)
+        return occurrence._replace(
+            label=terms.dimension(occurrence.metric, known),
+            status=known.get("executionStatus", ""),
+            revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
+        ), counted.sample
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -275,11 +294,3 @@ def _counts(occurrence: Occurrence) -> Occurrence:
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
     cost = occurrence.cost if occurrence.kind == Kind.TOOL else None  # that of a tool is what it reported
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
-
-
-def _rated_usage(occurrence: Occurrence, known: dict[str, str], value: Decimal, terms: Terms) -> Occurrence:
-    return occurrence._replace(
-        label=terms.dimension(occurrence.metric, known),
-        status=known.get("executionStatus", ""),
-        revenue=terms.usage_revenue(occurrence.metric, known, value),
-    )
