@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aforo_collector.domain.chains import ask_inside, fuller_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
-from aforo_collector.domain.metrics import Counted
+from aforo_collector.domain.metrics import BillableUnit, Counted
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
@@ -18,6 +18,7 @@ from aforo_collector.domain.trace import (
     CUT,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
     Node,
     Standing,
     Tree,
@@ -138,10 +139,14 @@ class Accounts:
             if span.recorded is None:
                 occurrence = rated(occurrence)
             else:
-                found = self._usage(tenant_no, span, node, occurrence, terms, now_ns)
-                if found is None:
+                unit = self._contracts.catalog(tenant_no).unit(occurrence.metric)
+                if (
+                    unit is not None
+                    and unit.conditions
+                    and not self._routed(tenant_no, unit, span, node, now_ns)
+                ):
                     continue
-                occurrence, sample = found
+                occurrence, sample = _rated_usage(span, occurrence, unit, terms)
                 metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
@@ -152,26 +157,13 @@ class Accounts:
         if booked:
             (session.late if late else session.totals).add(booked)
 
-    def _usage(
-        self, tenant_no: int, span: Span, node: Node, occurrence: Occurrence, terms: Terms, now_ns: int
-    ) -> tuple[Occurrence, str | None] | None:
-        """A hand-recorded event and what its unit keeps of it; None where the unit's conditions do not hold."""
-        unit = self._contracts.catalog(tenant_no).unit(occurrence.metric)
-        said = recorded_metadata(span)
-        counted = Counted(occurrence.quantity)
-        if unit is not None:
-            if unit.conditions:
-                self._store.release(node.batch_no, node.position, FILTERED)
-            if not unit.admits(said):
-                self._aside(tenant_no, FILTERED, filtered(occurrence.metric), span, node, now_ns)
-                return None
-            counted = unit.counted(occurrence.quantity, said)
-        known = scalars(said)
-        return occurrence._replace(
-            label=terms.dimension(occurrence.metric, known),
-            status=known.get("executionStatus", ""),
-            revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-        ), counted.sample
+    def _routed(self, tenant_no: int, unit: BillableUnit, span: Span, node: Node, now_ns: int) -> bool:
+        """Whether the conditions of its unit let a hand-recorded event count; it is set aside if they do not."""
+        self._store.release(node.batch_no, node.position, FILTERED)
+        admitted = unit.admits(recorded_metadata(span))
+        if not admitted:
+            self._aside(tenant_no, FILTERED, filtered(unit.name), span, node, now_ns)
+        return admitted
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -232,30 +224,69 @@ class Accounts:
         node.event_no = 0
         return void_no
 
-    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
-        """Record an unpriced event again if its cost is known by now; the old one is voided."""
+    def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
+        """Void what a span is billed for, for good; returns the number of the VOID, 0 if it was voided before."""
+        _, tree, node = self._origin(tenant_no, event_no)
+        if node.event_no != event_no:
+            return 0
+        node.flags |= STRUCK
+        void_no = self._void(tenant_no, node, now_ns)
+        self._store.traces.save(tree.trace_no, [node], [])
+        return void_no
+
+    def _origin(self, tenant_no: int, event_no: int) -> tuple[Strand, Tree, Node]:
+        """The strand, the tree and the node of the span that an event is of."""
         row = self._store.events.load(event_no)
         strand, trace_id = self._store.traces.stored_strand(row["strand_no"])
         trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
         tree = Tree(trace_id, trace_no, self._store.traces.load, self._archive.span_of)
         node = tree.find(row["span_id"])
         assert node is not None, "an event has its span"
+        return strand, tree, node
+
+    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an unpriced event again if its cost is known by now; the old one is voided."""
+        strand, tree, node = self._origin(tenant_no, event_no)
         if node.event_no != event_no:
             return False  # recorded again meanwhile
         span = tree.span(node)
         _ask_others(tree, node)
         cost_of = self._contracts.cost_of(tenant_no)
-        occurrence = meter(node, span, cost_of)
-        if occurrence.cost is None:
+        if meter(node, span, cost_of).cost is None:
             return False
+        return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def rebook(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an event again if the terms of its payer make another one of it by now."""
+        row = self._store.events.load(event_no)
+        strand, tree, node = self._origin(tenant_no, event_no)
+        if node.event_no != event_no:
+            return False
+        span = tree.span(node)
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        recorded = occurrence_of(row, self._store.interning.text)
+        wanted = (
+            _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
+            if span.recorded
+            else terms.rated(recorded._replace(revenue=None))
+        )
+        if (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
+            return False
+        _ask_others(tree, node)
+        return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:
+        span = tree.span(node)
         session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        cost_of = self._contracts.cost_of(tenant_no)
         corrects = self._void(tenant_no, node, now_ns)
         account = Account(strand, session, terms, cost_of, [], [(node, span, corrects)])
         self._book(tenant_no, payer, account, now_ns)
         self._store.sessions.changed(session)
-        self._store.traces.save(trace_no, [node], [])
+        self._store.traces.save(tree.trace_no, [node], [])
         return True
 
     def settle_sessions(self, tree: Tree) -> None:
@@ -294,3 +325,17 @@ def _counts(occurrence: Occurrence) -> Occurrence:
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
     cost = occurrence.cost if occurrence.kind == Kind.TOOL else None  # that of a tool is what it reported
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
+
+
+def _rated_usage(
+    span: Span, occurrence: Occurrence, unit: BillableUnit | None, terms: Terms
+) -> tuple[Occurrence, str | None]:
+    """A hand-recorded event as its price sees it, and what its unit keeps of it."""
+    said = recorded_metadata(span)
+    counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
+    known = scalars(said)
+    return occurrence._replace(
+        label=terms.dimension(occurrence.metric, known),
+        status=known.get("executionStatus", ""),
+        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
+    ), counted.sample
