@@ -2,7 +2,8 @@
 
 The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`. Keys
 of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the metrics
-written as usage events although no plan prices them; `apps` of a team; and `[[price_overrides]]` with
+written as usage events although no plan prices them; `event_field` of a billable unit; `overage` of a price
+with `included`: CHARGE, BLOCK or IGNORE; `apps` of a team; and `[[price_overrides]]` with
 `provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC, optional) and US dollars per
 million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok cache_write_1h_mtok
 reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts on them yet.

@@ -55,11 +55,6 @@ class BillableUnit:
     event_field: str | None = None
 
     @property
-    def looks_at_fields(self) -> bool:
-        """Whether `admits` or `counted` depend on anything but the quantity."""
-        return bool(self.conditions) or self.event_field is not None
-
-    @property
     def sampled(self) -> bool:
         """Whether the unit goes by the values of its events, because the sums of their quantities say too little."""
         return self.aggregation not in ADDITIVE or (
