@@ -257,3 +257,17 @@ def test_an_event_keeps_the_quantity_that_was_sent() -> None:
         assert invoice is not None
         assert [(line["quantity"], line["amount"]) for line in invoice["lines"]] == [("40", "80.00")] * 2
         assert made.query("SELECT revenue FROM usage_events ORDER BY event_no") == [("80",), (None,)]
+
+
+def test_an_amended_event_counts_as_it_was_amended() -> None:
+    """What was kept of the event before goes with it, and the line follows."""
+    with readings.engine(CATALOG) as made:
+        for key, value in (("1", 40), ("2", 8)):
+            event = {"customerId": "acme", "metricName": "MAX", "quantity": 1, "idempotencyKey": key}
+            made.submit({**event, "metadata": {"n_x": value}})
+        made.store.begin()
+        made.intake.submissions.amend(made.tenant_no, 1, {"metadata": {"nX": 7}}, made.now_ns)
+        made.store.commit(made.policy)
+        invoice = readings.reading(made).invoice_preview(made.tenant_no, "acme")
+        assert invoice is not None
+        assert [(line["quantity"], line["eventCount"]) for line in invoice["lines"]] == [("8", 2)]
