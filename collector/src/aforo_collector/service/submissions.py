@@ -93,6 +93,9 @@ class Submissions:
         raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
         raw["idempotencyKey"] = before.key
         event = admit(raw, catalog, (0, 2**63), NOBODY)
+        if not _routed(event, catalog):
+            detail = f"the conditions of {event.metric!r} would not hold; void the event instead"
+            raise Refused(FILTERED, detail)
         metadata, details = fields_text(event.metadata), fields_text(event.details)
         voided_by = self._store.events.voided_by(event_no)
         if event == before.event and not voided_by:
@@ -162,8 +165,7 @@ class Submissions:
         numbers = []
         for item in fresh:
             event = item.event
-            unit = catalog.unit(event.metric)
-            if unit is not None and unit.conditions and not unit.admits(*sources_of(event)):
+            if not _routed(event, catalog):
                 numbers.append(KEPT_OUT)
                 self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
@@ -224,6 +226,12 @@ class Submissions:
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw),
         )  # fmt: skip
+
+
+def _routed(event: UsageEvent, catalog: Catalog) -> bool:
+    """Whether the conditions of its billable unit let an event count."""
+    unit = catalog.unit(event.metric)
+    return unit is None or not unit.conditions or unit.admits(*sources_of(event))
 
 
 def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int, int]]:
