@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, sessions, usage_events
+from . import catalog, health, intake, invoices, prices, quota, sessions, usage_events
 
 ROUTERS = (
     sessions.router,
     usage_events.router,
     invoices.router,
+    quota.router,
     intake.router,
     catalog.router,
     prices.router,

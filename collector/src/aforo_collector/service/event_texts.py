@@ -1,4 +1,4 @@
-"""What is stored of an event as JSON text."""
+"""What is stored of an event as text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ METADATA_BYTES_MAX: Final = 32_768
 DEPTH_MAX: Final = 64
 """How deep objects and lists may stand in one another: any reader of JSON gets that far, ours and the users'."""
 KEPT_BYTES_MAX: Final = 65_536
+FILTERED: Final = "FILTERED"
+"""The code of what its unit's conditions keep off the bill."""
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
@@ -49,3 +51,8 @@ def raw_text(raw: RawEvent) -> str:
     except (TypeError, ValueError, RecursionError):
         return ""
     return text.decode() if len(text) <= KEPT_BYTES_MAX else ""
+
+
+def filtered(metric: str) -> str:
+    """Why an event was set aside as `FILTERED`."""
+    return f"the conditions of {metric!r} do not hold; the event is kept and not billed"

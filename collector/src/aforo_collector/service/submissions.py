@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.event_fields import sources_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.session import Session
 from aforo_collector.domain.submission import (
@@ -27,17 +28,19 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated, stated_fields
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Accepted, Bookings, Sitting
 from .contracts import Contracts
-from .event_texts import fields_text, raw_text
+from .event_texts import FILTERED, fields_text, filtered, raw_text
 from .finals import Finals
 
-FILTERED = "FILTERED"
+QUARANTINE = "quarantine"
+KEPT_OUT = -1
+"""The number that the key of a filtered event has instead of its event's."""
 _FIXED = frozenset(
     ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
 )
@@ -58,7 +61,7 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        fresh = self._claim(submission.tenant_no, accepted, fates)
+        fresh = self._claim(submission.tenant_no, submission.door, accepted, fates)
         numbers = self._record(submission, fresh, catalog, now_ns)
         self._store.keys.put(
             submission.tenant_no,
@@ -74,7 +77,7 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        for item in self._claim(submission.tenant_no, accepted, fates):
+        for item in self._claim(submission.tenant_no, submission.door, accepted, fates):
             fates[item.place] = Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
@@ -91,6 +94,9 @@ class Submissions:
         raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
         raw["idempotencyKey"] = before.key
         event = admit(raw, catalog, (0, 2**63), NOBODY)
+        if not _routed(event, catalog):
+            detail = f"the conditions of {event.metric!r} would not hold; void the event instead"
+            raise Refused(FILTERED, detail)
         metadata, details = fields_text(event.metadata), fields_text(event.details)
         voided_by = self._store.events.voided_by(event_no)
         if event == before.event and not voided_by:
@@ -125,10 +131,17 @@ class Submissions:
             accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
         return accepted, signals
 
-    def _claim(self, tenant_no: int, accepted: list[Accepted], fates: list[Fate | None]) -> list[Accepted]:
-        """Those whose key is new; the others are duplicates or conflicts, also of one another."""
+    def _claim(
+        self, tenant_no: int, door: str, accepted: list[Accepted], fates: list[Fate | None]
+    ) -> list[Accepted]:
+        """Those whose key is new; the others are duplicates or conflicts, also of one another.
+
+        An event that the conditions of its unit kept out may come again from the quarantine.
+        """
         stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.event.key])
-        known = {key: found for key, (found, _) in stored.items()}
+        known = {
+            key: found for key, (found, number) in stored.items() if number != KEPT_OUT or door != QUARANTINE
+        }
         fresh = []
         for item in accepted:
             before = known.get(item.key)
@@ -147,17 +160,15 @@ class Submissions:
     def _record(
         self, submission: Submission, fresh: list[Accepted], catalog: Catalog, now_ns: int
     ) -> list[int]:
-        """Append the events; the number of each, 0 for one that its unit's conditions keep out of the bill."""
+        """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
         sittings: dict[tuple[Identity, str], Sitting] = {}
         numbers = []
         for item in fresh:
             event = item.event
-            unit = catalog.unit(event.metric)
-            if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
-                numbers.append(0)
-                detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
-                self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
+            if not _routed(event, catalog):
+                numbers.append(KEPT_OUT)
+                self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
             payer = payer_of_event(event, catalog, submission.caller)
             session_id = session_of_event(event)
@@ -227,6 +238,12 @@ class Submissions:
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw),
         )  # fmt: skip
+
+
+def _routed(event: UsageEvent, catalog: Catalog) -> bool:
+    """Whether the conditions of its billable unit let an event count."""
+    unit = catalog.unit(event.metric)
+    return unit is None or not unit.conditions or unit.admits(*sources_of(event))
 
 
 def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int, int]]:
