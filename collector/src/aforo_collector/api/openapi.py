@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from .openapi_ingest import SCHEMAS, ingest_paths
 from .problems import PROBLEM
 
 _PROBLEM_SCHEMA = {
@@ -76,10 +77,12 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             if path not in _OPEN:
                 operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
                 operation["responses"] = _responses(operation["responses"])
-    paths["/v1/traces"] = {"post": _TRACES | {"security": [{"ApiKey": []}, {"Bearer": []}]}}
+    for path, operations in {"/v1/traces": {"post": dict(_TRACES)}, **ingest_paths()}.items():
+        operations["post"]["security"] = [{"ApiKey": []}, {"Bearer": []}]
+        paths[path] = operations
     document["components"] = {
         "securitySchemes": _SECURITY,
-        "schemas": {"Problem": _PROBLEM_SCHEMA, "Answer": _ENVELOPE_SCHEMA},
+        "schemas": {"Problem": _PROBLEM_SCHEMA, "Answer": _ENVELOPE_SCHEMA, **SCHEMAS},
     }
     return document
 
