@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, sessions, usage_events
+from . import api_keys, catalog, health, intake, invoices, managing, oauth, prices, sessions, usage_events
 
 ROUTERS = (
     sessions.router,
@@ -10,6 +10,9 @@ ROUTERS = (
     invoices.router,
     intake.router,
     catalog.router,
+    *managing.ROUTERS,
+    api_keys.router,
+    oauth.router,
     prices.router,
     health.router,
 )

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, Limit, page
-from .desk import AtDesk, OfTenant
+from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, page
+from .desk import AtDesk, CustomerId, OfTenant
 
 router = APIRouter(prefix="/v1/usage-events", tags=["usage events"])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from aforo_collector.domain.session import Policy
 
+from .answer_rows import AnswerRows
 from .call_rows import CallRows
+from .credential_rows import CredentialRows
 from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
@@ -26,6 +28,8 @@ class SqliteWriter:
         self.sessions = SessionRows(self._db, self.interning)
         self.events = EventRows(self._db, self.interning)
         self.calls = CallRows(self._db)
+        self.credentials = CredentialRows(self._db)
+        self.answers = AnswerRows(self._db)
 
     def begin(self) -> None:
         """Start a transaction."""
@@ -104,9 +108,3 @@ class SqliteWriter:
             (tenant_id,),
         ).fetchone()
         return int(row[0])
-
-    def put_key(self, digest: bytes, tenant_no: int, name: str, now_ns: int) -> None:
-        """Store an API key by its hash."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO api_keys VALUES (?, ?, ?, ?)", (digest, tenant_no, name, now_ns)
-        )
