@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fastapi import Depends, FastAPI
 from starlette.routing import Route
 
-from aforo_collector.api import otlp
+from aforo_collector.api import ingest, otlp
 from aforo_collector.api.credentials import Credentials
 from aforo_collector.api.desk import Desk, admitted
 from aforo_collector.api.openapi import describe
@@ -106,7 +106,7 @@ def _own(settings: Settings, store: SqliteWriter, policy: Policy, say: Say) -> C
     store.begin()
     tenant_id = DEV_TENANT if settings.dev else TENANT
     own = Credential("key_dev", store.tenant(tenant_id), tenant_id, name="development")
-    if not settings.dev and not store.credentials.any():
+    if not settings.dev and not store.credentials.any(own.tenant_no):
         first = replace(own, key_id=f"key_{token_hex(12)}", name="first", created_ns=time_ns())
         key = new_secret("sk_live_")
         say(f"API key of this collector, shown this once: {key}")
@@ -145,7 +145,7 @@ def _application(desk: Desk) -> FastAPI:
         description="Sessions, usage events, provider cost and invoices from OpenTelemetry spans.",
         docs_url=None,
         redoc_url=None,
-        routes=[Route("/v1/traces", otlp.traces, methods=["POST"])],
+        routes=[Route("/v1/traces", otlp.traces, methods=["POST"]), *ingest.ROUTES],
     )
     app.state.desk = desk
     for router in ROUTERS:

@@ -42,9 +42,10 @@ class CredentialRows:
             ),
         )  # fmt: skip
 
-    def any(self) -> bool:
-        """Whether there is a credential at all."""
-        return self._db.execute("SELECT 1 FROM credentials LIMIT 1").fetchone() is not None
+    def any(self, tenant_no: int) -> bool:
+        """Whether a tenant has a credential at all."""
+        found = self._db.execute("SELECT 1 FROM credentials WHERE tenant_no = ? LIMIT 1", (tenant_no,))
+        return found.fetchone() is not None
 
     def put_secret(self, secret: StoredSecret) -> None:
         """Write a secret by its hash, or until when one that is there works."""

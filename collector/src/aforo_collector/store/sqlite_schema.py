@@ -119,6 +119,15 @@ CREATE TABLE calls (
 CREATE INDEX agents ON calls (customer_no, start_ns) WHERE role = 3;
 """,
     """
+CREATE TABLE submitted (
+    event_no INTEGER PRIMARY KEY, part INTEGER NOT NULL, door_no INTEGER NOT NULL, key TEXT NOT NULL,
+    session_no INTEGER NOT NULL, trace_id TEXT NOT NULL, details TEXT NOT NULL
+);
+CREATE INDEX submitted_by_session ON submitted (session_no) WHERE session_no > 0;
+CREATE INDEX submitted_by_trace ON submitted (trace_id) WHERE trace_id <> '';
+CREATE TABLE set_aside (quarantine_no INTEGER PRIMARY KEY, body TEXT NOT NULL);
+""",
+    """
 CREATE TABLE credentials (
     key_id TEXT PRIMARY KEY, tenant_no INTEGER NOT NULL, kind TEXT NOT NULL, scopes TEXT NOT NULL,
     name TEXT NOT NULL, customer_id TEXT NOT NULL, team_id TEXT NOT NULL, accessor_type TEXT NOT NULL,

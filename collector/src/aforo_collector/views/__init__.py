@@ -8,7 +8,7 @@ from .credential import credential_view
 from .intake import balance_view, quarantine_view
 from .session import session_totals, session_view
 from .trace import Placed, span_view, trace_view
-from .usage import correction_views, event_views
+from .usage import correction_views, event_views, trace_id_of
 from .wire import EPOCH, Wire, instant, page
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "session_totals",
     "session_view",
     "span_view",
+    "trace_id_of",
     "trace_view",
 ]
