@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from secrets import token_hex
 from time import time_ns
 from typing import Any, NamedTuple
@@ -101,19 +101,43 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
             database.close()
 
 
+def operator_key(data: Path, tenant_id: str, name: str) -> tuple[Credential, str]:
+    """Make a key that may do everything in a tenant, made if it is not there, on a folder that nobody serves.
+
+    Returns it with its secret. Raises `StoreError`, then nothing was changed.
+    """
+    with folder_lock(data):
+        database = Database(data)
+        try:
+            store = SqliteWriter(database)
+            store.begin()
+            made = _put_key(store, tenant_id, name)
+            store.commit(Policy())
+        finally:
+            database.close()
+    return made
+
+
+def _put_key(store: SqliteWriter, tenant_id: str, name: str) -> tuple[Credential, str]:
+    secret = new_secret("sk_live_")
+    key_id = f"key_{token_hex(12)}"
+    key = Credential(key_id, store.tenant(tenant_id), tenant_id, name=name, created_ns=time_ns())
+    store.credentials.put(key)
+    store.credentials.put_secret(StoredSecret(digest_of(secret), key.key_id, 0))
+    return key, secret
+
+
 def _own(settings: Settings, store: SqliteWriter, policy: Policy, say: Say) -> Credential | None:
     """Who asks without a key: the developer in development. Else nobody, and a first start makes a key."""
+    developer = None
     store.begin()
-    tenant_id = DEV_TENANT if settings.dev else TENANT
-    own = Credential("key_dev", store.tenant(tenant_id), tenant_id, name="development")
-    if not settings.dev and not store.credentials.any(own.tenant_no):
-        first = replace(own, key_id=f"key_{token_hex(12)}", name="first", created_ns=time_ns())
-        key = new_secret("sk_live_")
-        say(f"API key of this collector, shown this once: {key}")
-        store.credentials.put(first)
-        store.credentials.put_secret(StoredSecret(digest_of(key), first.key_id, 0))
+    if settings.dev:
+        developer = Credential("key_dev", store.tenant(DEV_TENANT), DEV_TENANT, name="development")
+    elif not store.credentials.any(store.tenant(TENANT)):
+        _, secret = _put_key(store, TENANT, "first")
+        say(f"API key of this collector, shown this once: {secret}")
     store.commit(policy)
-    return own if settings.dev else None
+    return developer
 
 
 def _load_catalogs(database: Database, catalogs: Catalogs, developer: Credential | None) -> None:

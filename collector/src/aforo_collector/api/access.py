@@ -45,9 +45,7 @@ _LINES: Final = (
     ("/v1/ingest", _RUN, INGEST),
     ("/v1/ingest/webhook", _RUN, OPEN),  # the provider's signature is the credential
     ("/v1/meter", _RUN, INGEST),
-    ("/api/v1/ingest", _RUN, INGEST),
     ("/v1/quota", _RUN, _QUOTAS),
-    ("/api/v1/quota", _RUN, _QUOTAS),
     ("/v1/sessions", _SHOW, INGEST),
     ("/v1/usage-events", _SHOW, _RUN),
     ("/v1/analytics", _SHOW, _RUN),
@@ -74,7 +72,7 @@ _BY_PATH: Final = {path: (reading, writing) for path, reading, writing in _LINES
 
 def access_of(route_path: str, method: str) -> Access | None:
     """What the route with this path (as it is declared) asks for; None for one that no line speaks of."""
-    path = route_path
+    path = route_path.removeprefix("/api")  # an alias of the same route
     while path:
         if path in _BY_PATH:
             return _BY_PATH[path][method not in READING]

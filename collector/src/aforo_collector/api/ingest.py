@@ -1,7 +1,8 @@
 """Usage events over HTTP, answered after the commit.
 
     200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …}
-    400       the body, or the one event in it, is not what the route takes      401   unknown key; 403 one that may not send
+    400       the body, or the one event in it, is not what the route takes      401   unknown key
+    403       a key that may not send
     409       the idempotency key of a single event was used for other contents
     413       the body is too large; 429 too many requests      415   another content type
     422       a single event of a metric that the catalog does not have

@@ -1,7 +1,8 @@
 """`POST /v1/traces`: OTLP/HTTP, protobuf and JSON, answered after the commit.
 
     200   everything that could be billed is on disk; `partialSuccess` names what could not
-    400   the body is not what its content type says        401   unknown key; 403 one that may not send
+    400   the body is not what its content type says        401   unknown key
+    403   a key that may not send
     413   the body is too large; 429 too many requests      415   another content type
     422   the collector fails on what is in it; a sender that splits the batch finds the span
     503   too much waits to be written; nothing was recorded, send it again

@@ -49,6 +49,10 @@ class Client:
         """`data` of a request that does something."""
         return self._ask("POST", path, parameters)["data"]
 
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole answer to a JSON object."""
+        return self._ask(method, path, {}, json=body)
+
     def put(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
         """The whole answer to a body."""
         return self._ask("PUT", path, {}, content=body, headers={"Content-Type": content_type})
