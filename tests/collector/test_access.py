@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,7 +190,19 @@ def test_what_a_customer_may_read_is_narrowed_by_the_route(routes: list[Operatio
 
 @pytest.mark.parametrize(
     "strange",
-    ["' OR '1'='1", "..", "../../etc/passwd", "%2e%2e%2f", "a\x00b", "\u202e", "x" * 2000, "%", ":", "{}", ";--"],
+    [
+        "' OR '1'='1",
+        "..",
+        "../../etc/passwd",
+        "%2e%2e%2f",
+        "a\x00b",
+        "\u202e",
+        "x" * 2000,
+        "%",
+        ":",
+        "{}",
+        ";--",
+    ],
 )
 def test_strange_ids_find_nothing(scene: Scene, routes: list[Operation], strange: str) -> None:
     """Ids with the syntax of other languages in them are ids that do not exist."""

@@ -11,8 +11,8 @@ from aforo_collector.domain.catalog_edits import (
     AlreadyThere,
     Changing,
     InvalidRow,
-    Noun,
     NotThere,
+    Noun,
     joined,
     subscriptions_of,
 )
