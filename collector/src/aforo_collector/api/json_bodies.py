@@ -42,12 +42,16 @@ async def json_body(request: Request, desk: Desk) -> bytes:
 def table_of(body: bytes) -> dict[str, Any]:
     """The JSON object in a body, its numbers exact; raises `Problem` 400."""
     try:
-        found = json.loads(body, parse_float=Decimal, parse_constant=str)
+        found = json.loads(body, parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was changed") from None
     if not isinstance(found, dict):
         raise Problem(400, "MALFORMED_BODY", "not a JSON object; nothing was changed")
     return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def read_as(kind: type[_T], body: bytes) -> _T:
