@@ -152,7 +152,7 @@ def _warm_up(catalogs: Catalogs, tenant_nos: Iterable[int]) -> None:
     try:
         for tenant_no in tenant_nos:
             catalogs.book(tenant_no).preload()
-            catalogs.reprice(tenant_no)
+            catalogs.catch_up(tenant_no)
     except Exception:
         logger.exception("costs that were unknown were not looked up again; it is tried at the next start")
 
