@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx2
 from aforo_collector.api.access import Access, access_of
@@ -33,7 +34,7 @@ class Operation(NamedTuple):
         filled = parts[0]
         for part in parts[1:]:
             name, _, rest = part.partition("}")
-            filled += values[name.partition(":")[0]].replace("%", "%25") + rest
+            filled += quote(values[name.partition(":")[0]]) + rest
         return filled
 
 

@@ -18,6 +18,18 @@ from tests.collector.wire import PROTOBUF, body, chat, tool
 SECRET = "zeta"
 """Stands in every name of the first tenant's customer, so that it can be looked for in what others see."""
 
+ROWS = {
+    "/v1/products": f"{SECRET}-products",
+    "/v1/billable-units": f"{SECRET}-unit",
+    "/v1/rate-plans": f"{SECRET}-rate_plans",
+    "/v1/customers": f"{SECRET}-co",
+    "/v1/teams": f"{SECRET}-co:{SECRET}-team",
+    "/v1/apps": f"{SECRET}-co:{SECRET}-app",
+    "/v1/agents": f"{SECRET}-co:{SECRET}-agent",
+    "/v1/subscriptions": f"{SECRET}-co:{SECRET}-products",
+}
+PARAMETERS = {"customerId": f"{SECRET}-co"}
+
 
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
@@ -57,30 +69,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         sent = owner("POST", "/v1/traces", content=body(*spans), headers=PROTOBUF)
         assert sent.status_code == 200
         key_id = owner.made(name=f"{SECRET}-key", customerId=f"{SECRET}-co")["id"]
-        yield Scene(owner, other, owner.key(customerId="beta"), values_of(key_id))
-
-
-def values_of(key_id: str) -> dict[str, str]:
-    """What stands in the paths: ids of the first tenant."""
-    return {
-        "session_id": f"{SECRET}-co-session",
-        "line": "0",
-        "model": "gpt-4o-mini",
-        "key_id": key_id,
-    }
-
-
-ROWS = {
-    "/v1/products": f"{SECRET}-products",
-    "/v1/billable-units": f"{SECRET}-unit",
-    "/v1/rate-plans": f"{SECRET}-rate_plans",
-    "/v1/customers": f"{SECRET}-co",
-    "/v1/teams": f"{SECRET}-co:{SECRET}-team",
-    "/v1/apps": f"{SECRET}-co:{SECRET}-app",
-    "/v1/agents": f"{SECRET}-co:{SECRET}-agent",
-    "/v1/subscriptions": f"{SECRET}-co:{SECRET}-products",
-}
-PARAMETERS = {"customerId": f"{SECRET}-co"}
+        values = {
+            "session_id": f"{SECRET}-co-session",
+            "line": "0",
+            "model": "gpt-4o-mini",
+            "key_id": key_id,
+            "event_id": owner.data("/v1/usage-events", **PARAMETERS)[0]["eventId"],
+            "quarantineId": owner.data("/v1/intake/quarantine")[0]["quarantineId"],
+        }
+        yield Scene(owner, other, owner.key(customerId="beta"), values)
 
 
 def url_of(operation: Operation, scene: Scene) -> str:
@@ -212,7 +209,7 @@ def test_strange_ids_find_nothing(scene: Scene, routes: list[Operation], strange
         if "{" not in operation.path or operation.method != "GET" or "prices" in operation.path:
             continue
         names = [part.partition("}")[0].partition(":")[0] for part in operation.path.split("{")[1:]]
-        values = dict.fromkeys(names, quote(strange, safe="")) | {"line": "0"}
+        values = dict.fromkeys(names, quote(strange, safe="")) | {"line": "0", "quarantineId": "0"}
         path = operation.path
         for name in names:
             path = path.replace(f"{{{name}:path}}", values[name]).replace(f"{{{name}}}", values[name])

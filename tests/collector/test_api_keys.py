@@ -78,7 +78,7 @@ def test_rotation_keeps_the_secret_before_for_a_while(owner: As) -> None:
     """After a rotation both secrets open the key; after two, all three, until the first one's time is over."""
     made = owner.made()
     answer = owner("POST", f"/v1/api-keys/{made['id']}/rotate").json()
-    until = datetime.fromisoformat(answer["meta"]["previousUntil"])
+    until = datetime.fromisoformat(answer["data"]["previousUntil"])
     assert timedelta(minutes=4, seconds=50) < until - datetime.now(UTC) <= timedelta(minutes=5)
     again = owner("POST", f"/v1/api-keys/{made['id']}/rotate").json()
     secrets = [made["secret"], answer["data"]["secret"], again["data"]["secret"]]
@@ -300,6 +300,22 @@ def test_a_client_says_who_pays_over_what_it_sends(owner: As) -> None:
         payer, "ops", "bot", "AI_AGENT",
     )  # fmt: skip
     assert owner.data("/v1/usage-events", customerId=victim) == []
+
+
+def test_what_was_refused_is_still_its_senders(owner: As) -> None:
+    """An event that is sent again from the quarantine is of the customer whose credential brought it."""
+    payer, victim = customer(), customer()
+    client = owner.key(customerId=payer, accessorType="APP", accessorId="web")
+    event = {"customerId": victim, "metricName": "surprise", "quantity": 1, "idempotencyKey": f"k-{payer}"}
+    assert client("POST", "/v1/ingest", json=event).status_code == 422
+    number = owner.data("/v1/intake/quarantine")[0]["quarantineId"]
+    replayed = owner("POST", f"/v1/intake/quarantine/{number}/replay", json={"metricName": "api_calls"})
+    assert replayed.json()["data"]["outcome"] == "recorded", replayed.text
+    again = client("POST", "/v1/ingest", json=event | {"metricName": "api_calls"})
+    assert again.json()["data"]["duplicates"] == 1, again.text
+    assert owner.data("/v1/usage-events", customerId=victim) == []
+    history = owner.data(f"/v1/usage-events/k-{payer}/history")
+    assert [(booking["customerId"], booking["appId"]) for booking in history] == [(payer, "web")]
 
 
 def test_a_key_may_be_used_so_often(owner: As) -> None:

@@ -27,6 +27,7 @@ from aforo_collector.domain.session import Policy
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.closing import close_session
+from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.intake import Intake
 from aforo_collector.service.keyring import Keyring, digest_of, new_secret
 from aforo_collector.service.reading import Reading
@@ -92,6 +93,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
+                    Correcting(store, writer),
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, tenants(database.write)))
             finally:

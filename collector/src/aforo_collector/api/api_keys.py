@@ -143,11 +143,11 @@ async def change(request: Request, desk: AtDesk, caller: OfCaller, key_id: str) 
 
 @router.post("/{key_id}/rotate", response_class=Answer)
 async def rotate(desk: AtDesk, caller: OfCaller, key_id: str) -> Answer:
-    """Give a key a new secret; `meta.previousUntil` is how long the one before works."""
+    """Give a key a new secret; the one before works until `previousUntil`."""
     _may_have(caller, _asked(desk, caller, key_id))
     rotated, secret = await _changing(desk.credentials.keyring.rotate, key_id)
     until = instant(time.time_ns() + OVERLAP_NS)
-    return Answer(_view(desk, rotated) | _secret(rotated, secret), previousUntil=until)
+    return Answer(_view(desk, rotated) | _secret(rotated, secret) | {"previousUntil": until})
 
 
 @router.post("/{key_id}/revoke", response_class=Answer, openapi_extra=OPTIONAL_BODY)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
@@ -37,21 +35,6 @@ async def json_body(request: Request, desk: Desk) -> bytes:
     if content_type not in ("", JSON):
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {content_type}; send {JSON}")
     return await read_body(request, desk.bodies, desk.settings.body_bytes_max)
-
-
-def table_of(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body, its numbers exact; raises `Problem` 400."""
-    try:
-        found = json.loads(body, parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was changed") from None
-    if not isinstance(found, dict):
-        raise Problem(400, "MALFORMED_BODY", "not a JSON object; nothing was changed")
-    return found
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def read_as(kind: type[_T], body: bytes) -> _T:

@@ -34,8 +34,9 @@ from aforo_collector.service.queries import cursor_of, parts_of
 from aforo_collector.service.repeats import Keep
 
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
+from .bodies import object_in
 from .desk import AtDesk, Desk, OfTenant
-from .json_bodies import BODY, IdempotencyKey, json_body, once, table_of
+from .json_bodies import BODY, IdempotencyKey, json_body, once
 from .problems import Problem
 
 _UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
@@ -51,7 +52,7 @@ def _router(noun: Noun) -> APIRouter:
     ) -> Answer:
         """Add one; 409 when there is one of its id."""
         body = await json_body(request, desk)
-        row = _from_wire(table_of(body))
+        row = _from_wire(object_in(body))
 
         def do(keep: Keep) -> Row:
             added: list[str] = []
@@ -86,7 +87,7 @@ def _router(noun: Noun) -> APIRouter:
         @router.patch("/{row_id:path}", response_class=Answer, openapi_extra=BODY)
         async def change(request: Request, desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:
             """Replace the fields that are given; null takes one away."""
-            changes = _from_wire(table_of(await json_body(request, desk)))
+            changes = _from_wire(object_in(await json_body(request, desk)))
 
             def do() -> Catalog:
                 return _edit(desk, tenant.tenant_no, lambda file: noun.change(file, row_id, changes))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 import httpx2
+import msgspec
 
 from .exits import CONFLICT, FAILED, NOT_FOUND, UNAVAILABLE, USAGE, Failure
 
@@ -49,9 +50,10 @@ class Client:
         """`data` of a request that does something."""
         return self._ask("POST", path, parameters)["data"]
 
-    def send(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole answer to a JSON object."""
-        return self._ask(method, path, {}, json=body)
+    def send(self, path: str, document: Any) -> Any:
+        """`data` of a request with a JSON body; numbers stay exact."""
+        body = msgspec.json.Encoder(decimal_format="number").encode(document)
+        return self._ask("POST", path, {}, content=body, headers={"Content-Type": "application/json"})["data"]
 
     def put(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
         """The whole answer to a body."""

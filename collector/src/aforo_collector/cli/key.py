@@ -64,7 +64,7 @@ def create(
         "rateLimitPerMinute": rest["rate_limit"],
     }
     body = {name: value for name, value in asked.items() if value is not None}
-    print_one(client.send("POST", _KEY, body)["data"], shape)
+    print_one(client.send(_KEY, body), shape)
 
 
 @key.command()
@@ -107,9 +107,9 @@ def list_keys(client: Client, customer: str | None, limit: int, shape: str) -> N
 @asking
 def rotate(client: Client, key_id: str, shape: str) -> None:
     """Give KEY_ID a new secret; the one before works for five minutes more."""
-    answer = client.send("POST", f"{_KEY}/{quote(key_id, safe='')}/rotate", {})
-    print_one(answer["data"], shape)
-    print(f"the secret before works until {answer['meta']['previousUntil']}", file=sys.stderr)
+    rotated = client.send(f"{_KEY}/{quote(key_id, safe='')}/rotate", {})
+    print_one(rotated, shape)
+    print(f"the secret before works until {rotated['previousUntil']}", file=sys.stderr)
 
 
 @key.command()
@@ -120,4 +120,4 @@ def rotate(client: Client, key_id: str, shape: str) -> None:
 def revoke(client: Client, key_id: str, at: str | None, shape: str) -> None:
     """End KEY_ID for good, with every token that was issued for it."""
     body = {"at": at} if at else {}
-    print_one(client.send("POST", f"{_KEY}/{quote(key_id, safe='')}/revoke", body)["data"], shape)
+    print_one(client.send(f"{_KEY}/{quote(key_id, safe='')}/revoke", body), shape)

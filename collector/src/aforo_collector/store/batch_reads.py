@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import NamedTuple
 
-from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.identity import Identity
+
+from .callers import caller_of
 
 
 class Batch(NamedTuple):
@@ -22,9 +23,4 @@ def batch_of(connection: sqlite3.Connection, batch_no: int) -> Batch:
     content_type, body, caller = connection.execute(
         "SELECT content_type, body, caller FROM batches WHERE batch_no = ?", (batch_no,)
     ).fetchone()
-    return Batch(content_type, body, Identity(*json.loads(caller)) if caller else NOBODY)
-
-
-def caller_text(caller: Identity) -> str:
-    """What a credential says as it is kept with a batch; nothing for one that says nothing."""
-    return "" if caller == NOBODY else json.dumps(caller)
+    return Batch(content_type, body, caller_of(caller))

@@ -153,6 +153,7 @@ CREATE TABLE answers (
     answered_ns INTEGER NOT NULL, PRIMARY KEY (tenant_no, key)
 ) WITHOUT ROWID;
 ALTER TABLE batches ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+ALTER TABLE set_aside ADD COLUMN caller TEXT NOT NULL DEFAULT '';
 """,
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.trace import ROLE_MASK, Node
 
-from .batch_reads import Batch, batch_of, caller_text
+from .batch_reads import Batch, batch_of
+from .callers import caller_text
 from .interning import Bounded, Interning
 
 _SPAN_COLUMNS = (
@@ -181,6 +182,12 @@ class TraceRows:
         if node.strand_no:
             node.identity = self.identity(node.strand_no)
         return node
+
+    def span_ids(self, trace_no: int) -> list[int]:
+        """The ids of the stored spans of a trace."""
+        return [
+            row[0] for row in self._db.execute("SELECT span_id FROM spans WHERE trace_no = ?", (trace_no,))
+        ]
 
     def save(self, trace_no: int, nodes: Iterable[Node], inserts: list[tuple[int, ...]]) -> None:
         """Update stored nodes; append new ones to `inserts`, which goes to `insert` in one piece."""
