@@ -167,6 +167,11 @@ def test_a_customer_sees_itself_alone(scene: Scene, routes: list[Operation]) -> 
     assert [session["customerId"] for session in sessions] == ["beta"]
     assert own("GET", "/v1/sessions", params=PARAMETERS).status_code == 404
     assert own.data("/v1/invoices/preview")["customerId"] == "beta"
+    checks = [
+        key("POST", "/v1/quota/check", json={"customerId": asked, "metricName": "agentic_api.steps"}).json()
+        for key, asked in ((own, "nobody"), (scene.owner, "beta"))
+    ]
+    assert checks[0] == checks[1], "the quota of the credential's customer is checked, whoever is named"
 
 
 def test_what_a_customer_may_read_is_narrowed_by_the_route(routes: list[Operation], tmp_path: Path) -> None:

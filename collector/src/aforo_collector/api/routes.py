@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from . import api_keys, catalog, health, intake, invoices, managing, oauth, prices, sessions, usage_events
+from . import (
+    api_keys,
+    catalog,
+    health,
+    intake,
+    invoices,
+    managing,
+    oauth,
+    prices,
+    quota,
+    sessions,
+    usage_events,
+)
 
 ROUTERS = (
     sessions.router,
     usage_events.router,
     invoices.router,
+    quota.router,
     intake.router,
     catalog.router,
     *managing.ROUTERS,
