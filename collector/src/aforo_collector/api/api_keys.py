@@ -37,7 +37,7 @@ from aforo_collector.views import EPOCH, Wire, credential_view, instant
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
 from .credentials import Caller
 from .desk import AtDesk, Desk, OfCaller
-from .json_bodies import BODY, OPTIONAL_BODY, IdempotencyKey, json_body, once, read_as
+from .json_bodies import IdempotencyKey, described, json_body, once, read_as
 from .problems import Problem
 
 router = APIRouter(prefix="/v1/api-keys", tags=["api keys"])
@@ -76,7 +76,7 @@ class Revocation(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     at: Moment | None = None
 
 
-@router.post("", response_class=Answer, status_code=201, openapi_extra=BODY)
+@router.post("", response_class=Answer, status_code=201, openapi_extra=described(NewKey))
 async def create(
     request: Request, desk: AtDesk, caller: OfCaller, idempotency_key: IdempotencyKey = None
 ) -> Answer:
@@ -122,7 +122,7 @@ def api_key(desk: AtDesk, caller: OfCaller, key_id: str) -> Answer:
     return Answer(_view(desk, _asked(desk, caller, key_id)))
 
 
-@router.patch("/{key_id}", response_class=Answer, openapi_extra=BODY)
+@router.patch("/{key_id}", response_class=Answer, openapi_extra=described(KeyChanges))
 async def change(request: Request, desk: AtDesk, caller: OfCaller, key_id: str) -> Answer:
     """Rename, suspend or resume a key, or set its own rate limit."""
     changes = read_as(KeyChanges, await json_body(request, desk))
@@ -150,7 +150,7 @@ async def rotate(desk: AtDesk, caller: OfCaller, key_id: str) -> Answer:
     return Answer(_view(desk, rotated) | _secret(rotated, secret) | {"previousUntil": until})
 
 
-@router.post("/{key_id}/revoke", response_class=Answer, openapi_extra=OPTIONAL_BODY)
+@router.post("/{key_id}/revoke", response_class=Answer, openapi_extra=described(Revocation))
 async def revoke(request: Request, desk: AtDesk, caller: OfCaller, key_id: str) -> Answer:
     """End a key for good, now or at a moment; with it end the tokens that were issued for it."""
     asked = read_as(Revocation, await json_body(request, desk))

@@ -21,12 +21,17 @@ from .problems import Problem
 
 JSON = "application/json"
 BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}}}
-OPTIONAL_BODY = {"requestBody": {"required": False, "content": {JSON: {"schema": {"type": "object"}}}}}
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="The same key again gets the same answer, for a week."),
 ]
 _T = TypeVar("_T")
+
+
+def described(kind: type[Any]) -> dict[str, Any]:
+    """A struct as the body that a route takes, for the OpenAPI document; everything in it may be left out."""
+    _, schemas = msgspec.json.schema_components([kind])
+    return {"requestBody": {"content": {JSON: {"schema": schemas[kind.__name__]}}}}
 
 
 async def json_body(request: Request, desk: Desk) -> bytes:

@@ -108,7 +108,10 @@ def _router(noun: Noun) -> APIRouter:
 
             _edit(desk, tenant.tenant_no, lambda file: noun.remove(file, row_id), written, removing=True)
 
-        desk.credentials.keyring.ending(held, edit)
+        if noun in (CUSTOMERS, SUBSCRIPTIONS):
+            desk.credentials.keyring.ending(held, edit)
+        else:
+            edit(lambda: None)
         return Answer(row)
 
     return router
