@@ -148,15 +148,17 @@ def test_keys_end_with_what_they_were_for(owner: As) -> None:
     assert owner("PUT", "/v1/catalog", json=document).status_code == 200
     subscribed = owner.key(subscriptionIds=["acme:research"])
     free, other = owner.key(customerId="acme"), owner.key(customerId="globex")
+    elsewhere = owner.key(customerId="acme", environment="test")
 
     def statuses() -> list[int]:
-        return [key("GET", "/v1/sessions").status_code for key in (subscribed, free, other)]
+        keys = (subscribed, free, other, elsewhere)
+        return [key("GET", "/v1/sessions").status_code for key in keys]
 
-    assert statuses() == [200, 200, 200]
+    assert statuses() == [200, 200, 200, 200]
     assert owner("DELETE", "/v1/subscriptions/acme:research").status_code == 200
-    assert statuses() == [403, 200, 200]
+    assert statuses() == [403, 200, 200, 200]
     assert owner("DELETE", "/v1/customers/acme").status_code == 200
-    assert statuses() == [403, 403, 200]
+    assert statuses() == [403, 403, 200, 200]
 
 
 @pytest.mark.parametrize(
