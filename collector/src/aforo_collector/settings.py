@@ -50,6 +50,14 @@ class Settings:
     body_bytes_max: int = _setting(
         16 * MIB, "AFORO_BODY_BYTES_MAX", "Largest request body in bytes; unpacked, four times as much."
     )
+    rate_limit_per_minute: int | None = _setting(
+        None,
+        "AFORO_RATE_LIMIT_PER_MINUTE",
+        "Requests a minute for each key that has no limit of its own; none by default.",
+    )
+    token_issuer: str = _setting(
+        "aforo-collector", "AFORO_TOKEN_ISSUER", "Who access tokens say has issued them."
+    )
 
     @property
     def unpacked_bytes_max(self) -> int:
@@ -81,7 +89,7 @@ def settings_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Set
 
 
 def _read(name: str, value: Any, source: str) -> Any:
-    if name == "host":
+    if name in ("host", "token_issuer"):
         return str(value)
     if name == "data":
         return Path(value)

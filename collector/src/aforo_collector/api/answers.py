@@ -14,7 +14,6 @@ from .problems import Problem
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
-CustomerId = Annotated[str | None, Query(alias="customerId", description="Only of this customer.")]
 Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before.")]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, quota, sessions, usage_events
+from . import (
+    api_keys,
+    catalog,
+    health,
+    intake,
+    invoices,
+    managing,
+    oauth,
+    prices,
+    quota,
+    sessions,
+    usage_events,
+)
 
 ROUTERS = (
     sessions.router,
@@ -11,6 +23,9 @@ ROUTERS = (
     quota.router,
     intake.router,
     catalog.router,
+    *managing.ROUTERS,
+    api_keys.router,
+    oauth.router,
     prices.router,
     health.router,
 )
