@@ -1,68 +1,136 @@
-"""Hourly roll-ups as readers see them."""
+"""Roll-ups as readers see them: whole days from the daily rows, the hours before and after from the hourly ones."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
-from operator import add
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
-from aforo_collector.domain.money import CONTEXT, ZERO
 from aforo_collector.domain.usage import Counts, Occurrence, RollUp
 
+from .roll_up_rows import COUNTS, DAY_HOURS, KEYS, SUMMED, Sums, added, sums_in
 from .texts import Texts
 
-_KEYS = "kind, units, metric_no, label_no, status_no, step_no"
-_KEYS_LENGTH = 6
-_SUMS = (
-    "calls", "input", "output", "reasoning", "cache_read", "cache_write", "events", "called", "inputs",
-    "outputs", "reasonings", "cache_reads", "cache_writes", "costs", "unpriced",
-)  # fmt: skip
-_SELECT = (
-    f"SELECT {_KEYS}, {', '.join(_SUMS)}, quantity, cost FROM usage_hourly"
-    " WHERE payer_no = ? AND hour >= ? AND hour < ?"
-)
+HOURS_MAX: Final = 2**62
+"""Later than anything that can have occurred, in hours since 1970."""
+
+_SUMS = f"{', '.join(f'sum({name})' for name in SUMMED)}, group_concat(rest, ' ')"
+_NAMES = KEYS[5:]
+
+
+class Grain(NamedTuple):
+    """How finely sums are told apart: by "hour" or "day" or not by time (""), by what happened or not.
+
+    `names` are label, status and step type; without them those are empty.
+    """
+
+    period: str = ""
+    names: bool = True
+
+
+class Wanted(NamedTuple):
+    """Which roll-ups: (bit mask of units, number of a metric), number of a label, of a status; None is any."""
+
+    metric: tuple[int, int] | None = None
+    label_no: int | None = None
+    status_no: int | None = None
+
+
+class GroupKey(NamedTuple):
+    """What the occurrences of a sum have in common; `period` counts hours or days since 1970, 0 for all time."""
+
+    group: int
+    period: int
+    kind: int
+    units: int
+    metric_no: int
+    label_no: int
+    status_no: int
+    step_no: int
+
+
+EVERYTHING: Final = Wanted()
 
 
 class RollUpReads:
-    """Adds the hours of payers up; they are net of everything that was taken back."""
+    """Adds roll-ups up; they are net of everything that was taken back."""
 
     def __init__(self, connection: sqlite3.Connection, texts: Texts) -> None:
         self._db = connection
         self._texts = texts
 
     def over(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> Iterator[RollUp]:
-        """The sums over [hour_from, hour_to), in hours since 1970."""
-        for payer_no in payer_nos:
-            counts: dict[tuple[int, ...], list[int]] = {}
-            amounts: dict[tuple[int, ...], tuple[Decimal, Decimal]] = {}
-            for row in self._db.execute(_SELECT, (payer_no, hour_from, hour_to)):
-                key, found = row[:_KEYS_LENGTH], row[_KEYS_LENGTH:-2]
-                before = counts.get(key)
-                counts[key] = found if before is None else list(map(add, before, found))
-                quantity, cost = amounts.get(key, (ZERO, ZERO))
-                amounts[key] = (CONTEXT.add(quantity, Decimal(row[-2])), CONTEXT.add(cost, Decimal(row[-1])))
-            for key, counted in counts.items():
-                yield self._roll_up(payer_no, key, counted, *amounts[key])
+        """The sums of each payer over [hour_from, hour_to), in hours since 1970."""
+        groups = {payer_no: payer_no for payer_no in payer_nos}
+        for key, sums in self.sums(groups, (hour_from, hour_to), Grain()).items():
+            yield self.roll_up(key, sums)
 
-    def _roll_up(
-        self, payer_no: int, key: tuple[int, ...], sums: list[int], quantity: Decimal, cost: Decimal
-    ) -> RollUp:
-        kind, units, metric_no, label_no, status_no, step_no = key
-        calls, input_, output, reasoning, cache_read, cache_write = sums[:6]
+    def sums(
+        self, groups: Mapping[int, int], hours: tuple[int, int], grain: Grain, wanted: Wanted = EVERYTHING
+    ) -> dict[GroupKey, Sums]:
+        """The sums of groups of payers, given as {payer number: group}, over [from, to) hours since 1970."""
+        found: dict[GroupKey, Sums] = {}
+        for table, first, last in _stretches(*hours, grain.period):
+            for row in self._grouped(table, groups, first, last, grain, wanted):
+                key, sums = GroupKey(*row[: len(KEYS)]), sums_in(row[len(KEYS) :])
+                before = found.get(key)
+                found[key] = sums if before is None else added(before, sums)
+        return found
+
+    def _grouped(
+        self, table: str, groups: Mapping[int, int], first: int, last: int, grain: Grain, wanted: Wanted
+    ) -> sqlite3.Cursor:
+        column = "day" if table == "usage_daily" else "hour"
+        period = {"": "0", column: column}.get(grain.period, f"hour / {DAY_HOURS}")
+        names = _NAMES if grain.names else ["0"] * len(_NAMES)
+        conditions, values = [f"{column} >= ?", f"{column} < ?"], [first, last]
+        if wanted.metric is not None:
+            conditions.append("(units & ? OR metric_no = ?)")
+            values += wanted.metric
+        for name, number in (("label_no", wanted.label_no), ("status_no", wanted.status_no)):
+            if number is not None:
+                conditions.append(f"{name} = ?")
+                values.append(number)
+        return self._db.execute(
+            "WITH payer (payer_no, payers) AS MATERIALIZED"
+            " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
+            f" SELECT payers, {period}, kind, units, metric_no, {', '.join(names)}, {_SUMS}"
+            f" FROM payer CROSS JOIN {table} USING (payer_no) WHERE {' AND '.join(conditions)}"
+            f" GROUP BY {', '.join(map(str, range(1, len(KEYS) + 1)))}",
+            (json.dumps(list(groups.items())), *values),
+        )
+
+    def roll_up(self, key: GroupKey, sums: Sums) -> RollUp:
+        """A sum with the names that its numbers stand for; its payer number is that of the group."""
+        named = dict(zip(COUNTS, sums, strict=False))
+        quantity, cost, revenue = sums[-3:]
         total = Occurrence(
-            kind, self._texts(label_no), self._texts(status_no), self._texts(step_no), self._texts(metric_no),
-            calls, 0, input_, output, reasoning, cache_read, cache_write, quantity, cost,
+            key.kind, self._texts(key.label_no), self._texts(key.status_no), self._texts(key.step_no),
+            self._texts(key.metric_no), named["calls"], 0, named["input"], named["output"], named["reasoning"],
+            named["cache_read"], named["cache_write"], quantity, cost, revenue=revenue,
         )  # fmt: skip
-        return RollUp(payer_no, units, total, Counts(*sums[6:]))
+        return RollUp(key.group, key.units, total, Counts(*(named[name] for name in Counts._fields)))
 
     def events(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> int:
         """How many occurrences the hours [hour_from, hour_to) have, net."""
-        count = 0
-        for payer_no in payer_nos:
-            row = self._db.execute(
-                "SELECT sum(events) FROM usage_hourly WHERE payer_no = ? AND hour >= ? AND hour < ?",
-                (payer_no, hour_from, hour_to),
-            ).fetchone()
-            count += row[0] or 0
-        return count
+        row = self._db.execute(
+            "SELECT sum(events) FROM json_each(?) payer CROSS JOIN usage_hourly ON payer_no = payer.value"
+            " WHERE hour >= ? AND hour < ?",
+            (json.dumps(list(payer_nos)), hour_from, hour_to),
+        ).fetchone()
+        return row[0] or 0
+
+
+def _stretches(hour_from: int, hour_to: int, period: str) -> Iterator[tuple[str, int, int]]:
+    """(table, first, last) of the rows that make up the hours: days where they are whole and will do."""
+    day_from, day_to = -(-hour_from // DAY_HOURS), hour_to // DAY_HOURS
+    if period == "hour" or day_from >= day_to:
+        stretches = [("usage_hourly", hour_from, hour_to)]
+    else:
+        stretches = [
+            ("usage_hourly", hour_from, day_from * DAY_HOURS),
+            ("usage_daily", day_from, day_to),
+            ("usage_hourly", day_to * DAY_HOURS, hour_to),
+        ]
+    return ((table, first, last) for table, first, last in stretches if first < last)
