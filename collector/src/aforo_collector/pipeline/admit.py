@@ -107,8 +107,8 @@ def _event(
     take = fields.pop
     take("customerId", None)
     metadata: Mapping[str, object] = take("metadata", None) or {}  # type: ignore[assignment]  # was checked
-    stated_type = _product_type(take("productType", None))
-    product_type = "API" if stated_type in API_TYPES else stated_type or caller.product_type
+    stated_type = _product_type(take("productType", None)) or caller.product_type
+    product_type = billed_type(stated_type)
     boundary = _word(take("sessionBoundary", None) or metadata.get("sessionBoundary"))
     metric = take("metricName", None)
     if not metric:
@@ -178,6 +178,11 @@ def _product_type(value: object) -> str:
         known = ", ".join((*PRODUCT_TYPES, *sorted(API_TYPES)))
         raise Refused("INVALID_PRODUCT_TYPE", f"{word!r} is not one of {known}", "productType")
     return word
+
+
+def billed_type(stated: str) -> str:
+    """The product type that bills what was stated: one of the four, "" for none."""
+    return "API" if stated in API_TYPES else stated
 
 
 def _word(value: object) -> str:

@@ -22,6 +22,7 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .accounts import DOOR, Accounts
 from .archive import Archive
+from .bookings import Bookings
 from .contracts import Contracts
 from .echoes import Echoes
 from .event_texts import fields_text
@@ -59,7 +60,8 @@ class Intake:
         self._archive = Archive(store.traces)
         self.contracts = Contracts(cost_of)
         self.finals = Finals(store, self.contracts, policy)
-        self.submissions = Submissions(store, self.contracts, self.finals, policy)
+        self.bookings = Bookings(store, self.contracts, self.finals, policy)
+        self.submissions = Submissions(store, self.contracts, self.finals, self.bookings)
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
         self._twins = Twins(store.traces, self._archive)
         self._echoes = Echoes(store, self._tree_of)
@@ -73,7 +75,7 @@ class Intake:
         self._twins.forget()
         self._echoes.forget()
         self._archive.forget()
-        self.submissions.forget()
+        self.bookings.forget()
         self.contracts.forget()
 
     def take(self, delivery: Delivery, now_ns: int) -> Receipt:
@@ -180,6 +182,8 @@ class Intake:
 
     def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Record an unpriced event again if its cost is known by now."""
+        if self._store.submitted.load(event_no) is not None:
+            return self.bookings.reprice(tenant_no, event_no, now_ns)
         return self._accounts.reprice(tenant_no, event_no, now_ns)
 
     def finish(self, now_ns: int) -> None:

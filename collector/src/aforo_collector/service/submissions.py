@@ -8,15 +8,12 @@ session share is found once.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.submission import (
     CONFLICT,
     DUPLICATE,
@@ -28,17 +25,12 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.pipeline.admit import Refused, admit, digest, stated_fields
-from aforo_collector.pipeline.attribution import parts_of
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
-from aforo_collector.pipeline.terms import Terms
 from aforo_collector.pipeline.wire_names import SESSION_END
-from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
-from aforo_collector.store.submitted_rows import Submitted
-from aforo_collector.store.trace_rows import Strand
 
+from .bookings import Accepted, Bookings, Sitting
 from .contracts import Contracts
 from .event_texts import fields_text, raw_text
 from .finals import Finals
@@ -46,49 +38,14 @@ from .finals import Finals
 FILTERED = "FILTERED"
 
 
-class Accepted(NamedTuple):
-    """An admitted event in its submission, with the texts that are stored of it and the hash of what it says."""
-
-    place: int
-    event: UsageEvent
-    key: str
-    metadata: str
-    details: str
-    digest: bytes
-
-
-class Moment(NamedTuple):
-    """The time that a submitted event took, as a session counts it."""
-
-    start_ns: int
-    end_ns: int
-    span_id: int
-
-
-class Sitting(NamedTuple):
-    """What the events of one payer in one session share; no session where an event names none."""
-
-    strand: Strand
-    session: Session | None
-    terms: Terms
-    payer: Identity
-    joined: list[Moment]
-    booked: list[Occurrence]
-
-
 class Submissions:
     """Records what the doors for events bring."""
 
-    def __init__(self, store: SqliteWriter, contracts: Contracts, finals: Finals, policy: Policy) -> None:
+    def __init__(self, store: SqliteWriter, contracts: Contracts, finals: Finals, bookings: Bookings) -> None:
         self._store = store
         self._contracts = contracts
         self._finals = finals
-        self._idle_ns = policy.idle_s * NS_PER_S
-        self._strands: Bounded[tuple[int, Identity, int], Strand] = Bounded(4_096)
-
-    def forget(self) -> None:
-        """Drop memory that a rollback may have made wrong."""
-        self._strands.clear()
+        self._bookings = bookings
 
     def submit(self, submission: Submission, now_ns: int) -> IntakeReport:
         """Record a submission; every event has its fate, and what is refused is kept aside."""
@@ -179,73 +136,13 @@ class Submissions:
             session_id = session_of_event(event)
             sitting = sittings.get((payer, session_id))
             if sitting is None:
-                sitting = sittings[payer, session_id] = self._sit(tenant_no, payer, session_id, now_ns)
-            numbers.append(self._append(tenant_no, submission.door, item, sitting, catalog, now_ns))
+                sitting = sittings[payer, session_id] = self._bookings.sit(
+                    tenant_no, payer, session_id, now_ns
+                )
+            numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
         for sitting in sittings.values():
-            self._settle(sitting, now_ns)
+            self._bookings.settle(sitting, now_ns)
         return numbers
-
-    def _sit(self, tenant_no: int, payer: Identity, session_id: str, now_ns: int) -> Sitting:
-        session: Session | None = None
-        if session_id:
-            session = self._store.sessions.open(tenant_no, payer, session_id, now_ns)
-            if session.spans:
-                session = self._finals.current(session, now_ns)
-            self._store.sessions.changed(session)
-        session_no = session.session_no if session is not None else 0
-        strand = self._strands.get((tenant_no, payer, session_no))
-        if strand is None:
-            numbers = self._store.interning.payer(tenant_no, payer)
-            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no)
-            self._strands.put((tenant_no, payer, session_no), strand)
-        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
-        return Sitting(strand, session, terms, payer, [], [])
-
-    def _append(
-        self, tenant_no: int, door: str, item: Accepted, sitting: Sitting, catalog: Catalog, now_ns: int
-    ) -> int:
-        event = item.event
-        strand, session, terms, payer, joined, booked = sitting
-        occurred_ns = event.occurred_ns or now_ns
-        late = session is not None and session.closed_ns > 0
-        cost_of = self._contracts.cost_of(tenant_no)
-        session_no = session.session_no if session is not None else 0
-        main_no = 0
-        parts = parts_of(event, catalog.unit(event.metric), payer.product_type, cost_of, occurred_ns)
-        for number, (occurrence, own) in enumerate(parts):
-            metadata = None if number else item.metadata or None
-            if occurrence.kind == Kind.USAGE:
-                units, rated = 0, self._usage(occurrence, event, terms)
-            else:
-                units = terms.mask_of(occurrence.kind, own)
-                rated = terms.rated_as(occurrence, units)
-            event_no = self._store.events.append(
-                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, 0, metadata
-            )
-            main_no = main_no or event_no
-            details = "" if number else item.details
-            self._store.submitted.append(
-                event_no, Submitted(number, door, item.key, session_no, event.trace_id, details)
-            )
-            booked.append(rated)
-        if session is not None and not late:
-            joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
-        return main_no
-
-    def _usage(self, occurrence: Occurrence, event: UsageEvent, terms: Terms) -> Occurrence:
-        known = stated_fields(event)
-        return occurrence._replace(
-            label=terms.dimension(occurrence.metric, known),
-            revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
-        )
-
-    def _settle(self, sitting: Sitting, now_ns: int) -> None:
-        _, session, _, payer, joined, booked = sitting
-        if session is None:
-            return
-        if joined:
-            session.join(joined, payer, now_ns, self._idle_ns)
-        (session.late if session.closed_ns else session.totals).add(booked)
 
     def _signal(
         self, submission: Submission, signals: list[UsageEvent], accepted: Iterable[Accepted], now_ns: int
@@ -300,10 +197,3 @@ def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int,
     assert len(said) == len(fates), "every event has a fate"
     counts = Counter(fate.verdict for fate in said)
     return said, (counts[RECORDED], counts[DUPLICATE], counts[CONFLICT], counts[REJECTED])
-
-
-def moment_no(key: str) -> int:
-    """A number for an event that breaks ties between events of the same moment, whatever order they came in."""
-    return int.from_bytes(
-        hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True
-    )

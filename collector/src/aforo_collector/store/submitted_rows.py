@@ -91,3 +91,9 @@ class KeyRows:
             "INSERT OR REPLACE INTO event_keys VALUES (?, ?, ?, ?)",
             [(tenant_no, key, digest, event_no) for key, digest, event_no in rows],
         )
+
+    def move(self, tenant_no: int, key: str, event_no: int) -> None:
+        """Let a key name the event that replaced the one it named."""
+        self._db.execute(
+            "UPDATE event_keys SET event_no = ? WHERE tenant_no = ? AND key = ?", (event_no, tenant_no, key)
+        )
