@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, sessions, usage_events
+from . import analytics, catalog, health, intake, invoices, prices, sessions, usage_events
 
 ROUTERS = (
     sessions.router,
     usage_events.router,
+    analytics.router,
     invoices.router,
     intake.router,
     catalog.router,

@@ -59,7 +59,7 @@ class EventReading:
         found = self._snapshot.events.in_sequence(
             customer_no,
             max(0, after[0]),
-            None if metric is None else (_units_of(metric), metric),
+            None if metric is None else (units_of(metric), metric),
             net=not self._wanted.corrections,
         )
         for entry in found:
@@ -130,7 +130,7 @@ class EventReading:
                     yield key, entry.occurred_ns // 1000, view
 
 
-def _units_of(metric: str) -> int:
+def units_of(metric: str) -> int:
     """Bit mask of the units that go by this name under some product type."""
     return sum(
         1 << bit

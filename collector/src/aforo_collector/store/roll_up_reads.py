@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from aforo_collector.domain.usage import Counts, Occurrence, RollUp
 
-from .roll_up_rows import COUNTS, DAY_HOURS, KEYS, SUMMED, Sums, added, sums_in
+from .roll_up_rows import COUNTS, DAY_HOURS, KEYS, SUMMED, Sums, added, count, nothing, sums_in
 from .texts import Texts
 
-HOURS_MAX: Final = 2**62
+HOUR_LAST: Final = 2**64 // 3_600_000_000_000
 """Later than anything that can have occurred, in hours since 1970."""
 
 _SUMS = f"{', '.join(f'sum({name})' for name in SUMMED)}, group_concat(rest, ' ')"
@@ -103,14 +103,13 @@ class RollUpReads:
 
     def roll_up(self, key: GroupKey, sums: Sums) -> RollUp:
         """A sum with the names that its numbers stand for; its payer number is that of the group."""
-        named = dict(zip(COUNTS, sums, strict=False))
-        quantity, cost, revenue = sums[-3:]
+        _, calls, input_, output, reasoning, cache_read, cache_write, *_, quantity, cost, revenue = sums
         total = Occurrence(
             key.kind, self._texts(key.label_no), self._texts(key.status_no), self._texts(key.step_no),
-            self._texts(key.metric_no), named["calls"], 0, named["input"], named["output"], named["reasoning"],
-            named["cache_read"], named["cache_write"], quantity, cost, revenue=revenue,
+            self._texts(key.metric_no), calls, 0, input_, output, reasoning, cache_read, cache_write, quantity,
+            cost, revenue=revenue,
         )  # fmt: skip
-        return RollUp(key.group, key.units, total, Counts(*(named[name] for name in Counts._fields)))
+        return RollUp(key.group, key.units, total, _counts(sums))
 
     def events(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> int:
         """How many occurrences the hours [hour_from, hour_to) have, net."""
@@ -134,3 +133,15 @@ def _stretches(hour_from: int, hour_to: int, period: str) -> Iterator[tuple[str,
             ("usage_hourly", day_to * DAY_HOURS, hour_to),
         ]
     return ((table, first, last) for table, first, last in stretches if first < last)
+
+
+def roll_up_of(group: int, units: int, occurrence: Occurrence) -> RollUp:
+    """One occurrence, as if it were the sum of many."""
+    sums = nothing()
+    count(sums, occurrence)
+    return RollUp(group, units, occurrence, _counts(sums))
+
+
+def _counts(sums: Sums) -> Counts:
+    found = dict(zip(COUNTS, sums, strict=False))
+    return Counts(*(found[name] for name in Counts._fields))
