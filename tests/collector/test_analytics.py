@@ -29,7 +29,13 @@ from .test_submission_properties import brought, events, submissions
 NOW = datetime.fromtimestamp(NOW_NS // NS, UTC)
 DAY_S = 86_400
 VALUES = {
-    "metricName": ("pages", "agentic_api.tool_calls", "agentic_api.provider_cost", "agentic_api.sessions", "no"),
+    "metricName": (
+        "pages",
+        "agentic_api.tool_calls",
+        "agentic_api.provider_cost",
+        "agentic_api.sessions",
+        "no",
+    ),
     "customerId": ("acme", "globex", "no"),
     "agentId": ("", "a-1"),
     "productType": ("AGENTIC_API", "AI_AGENT"),
@@ -110,7 +116,9 @@ def expected(made: Engine, query: UsageQuery) -> list[dict[str, Any]]:
             key = tuple(said[name] for name in query.group_by)
             row = rows.setdefault(key, {"metrics": set(), "sums": [Decimal(0), 0, Decimal(0), Decimal(0), 0]})
             row["metrics"] |= {metric} if events_ else set()
-            row["sums"] = [a + b for a, b in zip(row["sums"], (quantity, events_, cost, revenue, unpriced), strict=True)]
+            row["sums"] = [
+                a + b for a, b in zip(row["sums"], (quantity, events_, cost, revenue, unpriced), strict=True)
+            ]
     return [
         {name: value or None for name, value in zip(query.group_by, key, strict=True)}
         | {
