@@ -44,7 +44,7 @@ VALUES = {
     "executionStatus": ("SUCCESS", ""),
 }
 properties = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -43,16 +43,16 @@ def shares_of(roll_up: RollUp, payer: Identity, plan: RatePlan | None) -> list[S
     total = roll_up.total
     usage = usage_of(roll_up, payer, plan)
     shares = {found.metric: Share(found.metric, found.quantity, found.event_count) for found in usage}
+    cost = total.cost or ZERO
+    if total.kind == Kind.USAGE:
+        share = shares.get(total.metric, Share(total.metric))
+        return [share._replace(cost=cost, revenue=total.revenue or ZERO, unpriced=roll_up.counts.unpriced)]
     for metric, amount in _revenues(total.revenue or ZERO, usage, plan):
         shares[metric] = shares.get(metric, Share(metric))._replace(revenue=amount)
-    if total.cost or roll_up.counts.unpriced:
-        metric = ""
-        if total.kind == Kind.USAGE:
-            metric = total.metric
-        elif roll_up.units & _COST:
-            metric = metric_of(payer.product_type, "provider_cost")
+    if cost or roll_up.counts.unpriced:
+        metric = metric_of(payer.product_type, "provider_cost") if roll_up.units & _COST else ""
         share = shares.get(metric, Share(metric))
-        shares[metric] = share._replace(cost=total.cost or ZERO, unpriced=roll_up.counts.unpriced)
+        shares[metric] = share._replace(cost=cost, unpriced=roll_up.counts.unpriced)
     return list(shares.values())
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog, RatePlan
@@ -42,7 +42,7 @@ NAME_KEYS: Final = ("toolName", "model", "executionStatus")
 KEYS: Final = ("metricName", *PAYER_KEYS, *NAME_KEYS, "day", "hour")
 """What usage can be grouped by."""
 
-_PAYERS_FIRST = 16
+_PAYERS_FIRST = 2
 """How many payers, or groups of them, are added up before it is known whether a page needs more."""
 
 
@@ -132,13 +132,15 @@ class Analytics:
         self._payers = snapshot.every_payer()
         self._groups: list[_Payers] = []
         self._numbers: dict[tuple[Any, ...], int] = {}
-        self._members: dict[tuple[str, ...], dict[int, int]] = {}
-        """Who → {payer number: number of its group}."""
+        self._members: dict[tuple[str, ...], list[int]] = {}
+        """Who → payer numbers."""
 
     def page(self, cursor: str | None, limit: int) -> Wire:
         """The rows after the cursor, at most `limit`; raises `InvalidQuery`."""
         after = self._after(cursor)
-        self._group_payers()
+        for payer_no, payer in self._payers.items():
+            if self._admits(payer):
+                self._members.setdefault(self._who_is(payer), []).append(payer_no)
         items: list[Wire] = []
         last: tuple[str, ...] = ()
         for key, row in self._rows(after):
@@ -160,20 +162,17 @@ class Analytics:
             raise InvalidQuery("cursor", "is not one that this list gave; start without a cursor")
         return tuple(after)
 
-    def _group_payers(self) -> None:
-        for payer_no, payer in self._payers.items():
-            if self._admits(payer):
-                number = self._group_of(payer)
-                self._members.setdefault(self._groups[number].who, {})[payer_no] = number
-
     def _admits(self, payer: Identity) -> bool:
         only = self._query.only
-        return all(
+        return not only or all(
             getattr(payer, PAYER_KEYS[name]) == value for name, value in only.items() if name in PAYER_KEYS
         )
 
+    def _who_is(self, payer: Identity) -> tuple[str, ...]:
+        return tuple([getattr(payer, PAYER_KEYS[name]) for name in self._who])
+
     def _group_of(self, payer: Identity) -> int:
-        who = tuple(getattr(payer, PAYER_KEYS[name]) for name in self._who)
+        who = self._who_is(payer)
         plan = self._catalog.basis(payer.customer_id, payer.product_type)
         # A price of steps can depend on the agent.
         agent_id = payer.agent_id if self._grain.names else ""
@@ -201,7 +200,7 @@ class Analytics:
 
     def _roll_ups(self, whos: list[tuple[str, ...]]) -> Iterator[tuple[int, RollUp]]:
         """(period, roll-up of a group) of what happened."""
-        groups = {payer_no: number for who in whos for payer_no, number in self._members[who].items()}
+        groups = {no: self._group_of(self._payers[no]) for who in whos for no in self._members[who]}
         reads = self._snapshot.roll_ups
         for key, sums in reads.sums(groups, self._hours, self._grain, self._wanted).items():
             yield key.period, reads.roll_up(key, sums)
@@ -279,6 +278,7 @@ def _divided(start_ns: int, end_ns: int) -> tuple[tuple[int, int], list[tuple[in
     return (first, last), [edge for edge in edges if edge[1] < edge[2]]
 
 
+@lru_cache(maxsize=2_000)
 def _times(period: int, unit: str) -> dict[str, str]:
     moment = EPOCH + timedelta(**{f"{unit}s": period})
     return {"day": f"{moment:%Y-%m-%d}", "hour": f"{moment:%Y-%m-%dT%H}:00:00Z"}

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from aforo_collector.domain.usage import Counts, Occurrence, RollUp
+from aforo_collector.domain.usage import Counts, Kind, Occurrence, RollUp
 
 from .roll_up_rows import COUNTS, DAY_HOURS, KEYS, SUMMED, Sums, added, count, nothing, sums_in
 from .texts import Texts
@@ -15,8 +15,13 @@ from .texts import Texts
 HOUR_LAST: Final = 2**64 // 3_600_000_000_000
 """Later than anything that can have occurred, in hours since 1970."""
 
-_SUMS = f"{', '.join(f'sum({name})' for name in SUMMED)}, group_concat(rest, ' ')"
 _NAMES = KEYS[5:]
+_OF_USAGE = ("events", "costs", "unpriced", *SUMMED[len(COUNTS) :])
+_SUMS: Final = {
+    f"kind = {Kind.USAGE:d}": [f"sum({name})" if name in _OF_USAGE else "0" for name in SUMMED],
+    f"kind <> {Kind.USAGE:d}": [f"sum({name})" for name in SUMMED],
+}
+"""What to add up of which rows: usage events of any metric have no tokens and no calls."""
 
 
 class Grain(NamedTuple):
@@ -72,19 +77,28 @@ class RollUpReads:
         """The sums of groups of payers, given as {payer number: group}, over [from, to) hours since 1970."""
         found: dict[GroupKey, Sums] = {}
         for table, first, last in _stretches(*hours, grain.period):
-            for row in self._grouped(table, groups, first, last, grain, wanted):
-                key, sums = GroupKey(*row[: len(KEYS)]), sums_in(row[len(KEYS) :])
-                before = found.get(key)
-                found[key] = sums if before is None else added(before, sums)
+            for kinds in _SUMS:
+                for row in self._grouped(table, kinds, groups, first, last, grain, wanted):
+                    key, sums = GroupKey(*row[: len(KEYS)]), sums_in(row[len(KEYS) :])
+                    before = found.get(key)
+                    found[key] = sums if before is None else added(before, sums)
         return found
 
     def _grouped(
-        self, table: str, groups: Mapping[int, int], first: int, last: int, grain: Grain, wanted: Wanted
+        self,
+        table: str,
+        kinds: str,
+        groups: Mapping[int, int],
+        first: int,
+        last: int,
+        grain: Grain,
+        wanted: Wanted,
     ) -> sqlite3.Cursor:
         column = "day" if table == "usage_daily" else "hour"
         period = {"": "0", column: column}.get(grain.period, f"hour / {DAY_HOURS}")
         names = _NAMES if grain.names else ["0"] * len(_NAMES)
-        conditions, values = [f"{column} >= ?", f"{column} < ?"], [first, last]
+        keys = ["payers", period, "kind", "units", "metric_no", *names]
+        conditions, values = [kinds, f"{column} >= ?", f"{column} < ?"], [first, last]
         if wanted.metric is not None:
             conditions.append("(units & ? OR metric_no = ?)")
             values += wanted.metric
@@ -95,9 +109,9 @@ class RollUpReads:
         return self._db.execute(
             "WITH payer (payer_no, payers) AS MATERIALIZED"
             " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
-            f" SELECT payers, {period}, kind, units, metric_no, {', '.join(names)}, {_SUMS}"
+            f" SELECT {', '.join(keys)}, {', '.join(_SUMS[kinds])}, group_concat(rest, ' ')"
             f" FROM payer CROSS JOIN {table} USING (payer_no) WHERE {' AND '.join(conditions)}"
-            f" GROUP BY {', '.join(map(str, range(1, len(KEYS) + 1)))}",
+            f" GROUP BY {', '.join(key for key in keys if key != '0')}",
             (json.dumps(list(groups.items())), *values),
         )
 
