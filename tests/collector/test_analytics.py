@@ -110,7 +110,7 @@ def expected(made: Engine, query: UsageQuery) -> list[dict[str, Any]]:
         if (query.start and at < query.start) or (query.end and at >= query.end):
             continue
         for metric, quantity, events_, cost, revenue, unpriced in told(made, entry):
-            said = keys_of(entry, metric, at)
+            said = keys_of(made, entry, metric, at)
             if any(said[name] != value for name, value in query.only.items()):
                 continue
             key = tuple(said[name] for name in query.group_by)
@@ -138,10 +138,10 @@ def told(made: Engine, entry: Entry) -> Iterator[tuple[str, Decimal, int, Decima
     occurrence, payer = entry.occurrence, entry.payer
     plan = made.catalog.basis(payer.customer_id, payer.product_type)
     cost, unpriced = occurrence.cost or Decimal(0), int(bool(occurrence.reason))
+    if occurrence.kind == Kind.USAGE:
+        yield occurrence.metric, occurrence.quantity, 1, cost, occurrence.revenue or Decimal(0), unpriced
+        return
     for metric, quantity, dimensions in measures_of(occurrence, entry.units, payer, plan):
-        if occurrence.kind == Kind.USAGE:
-            yield metric, quantity, 1, cost, occurrence.revenue or Decimal(0), unpriced
-            return
         each = estimate(plan, metric, dimensions, Decimal(1)) or Decimal(0)
         yield metric, quantity, 1, Decimal(0), each * quantity, 0
     bears = entry.units >> UNITS.index("provider_cost") & 1
@@ -149,10 +149,17 @@ def told(made: Engine, entry: Entry) -> Iterator[tuple[str, Decimal, int, Decima
     yield f"{prefix}.provider_cost" if bears else "", Decimal(0), 0, cost, Decimal(0), unpriced
 
 
-def keys_of(entry: Entry, metric: str, at: datetime) -> dict[str, str]:
-    """The value of every key."""
+def keys_of(made: Engine, entry: Entry, metric: str, at: datetime) -> dict[str, str]:
+    """The value of every key; an event of any metric has what its price can depend on."""
     occurrence, payer = entry.occurrence, entry.payer
-    tool = occurrence.kind == Kind.TOOL
+    names: dict[str, str] = {}
+    if occurrence.kind == Kind.USAGE:
+        plan = made.catalog.basis(payer.customer_id, payer.product_type)
+        names = measures_of(occurrence, 0, payer, plan)[0].dimensions
+    elif occurrence.kind == Kind.TOOL:
+        names = {"toolName": occurrence.label, "executionStatus": occurrence.status}
+    elif occurrence.kind == Kind.MODEL:
+        names = {"model": occurrence.label}
     return {
         "metricName": metric,
         "customerId": payer.customer_id,
@@ -160,9 +167,7 @@ def keys_of(entry: Entry, metric: str, at: datetime) -> dict[str, str]:
         "agentId": payer.agent_id,
         "appId": payer.app_id,
         "productType": payer.product_type,
-        "toolName": occurrence.label if tool else "",
-        "model": occurrence.label if occurrence.kind == Kind.MODEL else "",
-        "executionStatus": occurrence.status if tool or occurrence.kind == Kind.USAGE else "",
+        **{name: names.get(name, "") for name in analytics.NAME_KEYS},
         "day": f"{at:%Y-%m-%d}",
         "hour": f"{at:%Y-%m-%dT%H}:00:00Z",
     }
@@ -268,3 +273,4 @@ def test_another_tenant_is_not_added_in() -> None:
             query = UsageQuery(("customerId",), start=start, end=NOW - timedelta(minutes=3))
             assert reading(made).usage(made.tenant_no, query)["items"]
             assert reading(made).usage(other, query)["items"] == []
+
