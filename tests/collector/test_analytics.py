@@ -273,4 +273,3 @@ def test_another_tenant_is_not_added_in() -> None:
             query = UsageQuery(("customerId",), start=start, end=NOW - timedelta(minutes=3))
             assert reading(made).usage(made.tenant_no, query)["items"]
             assert reading(made).usage(other, query)["items"] == []
-

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog, RatePlan
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.measures import usage_of
+from aforo_collector.domain.measures import stated, units_named
 from aforo_collector.domain.money import CONTEXT, ZERO, plain
 from aforo_collector.domain.shares import Share, shares_of, splits_revenue
 from aforo_collector.domain.usage import Kind, RollUp
@@ -27,7 +27,6 @@ from aforo_collector.store.roll_up_rows import DAY_HOURS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import EPOCH, Wire, page
 
-from .event_reading import units_of
 from .invoicing import ns_of
 from .queries import InvalidQuery, cursor_of, parts_of
 
@@ -216,7 +215,7 @@ class Analytics:
         metric, status = only.get("metricName"), only.get("executionStatus")
         label = only.get("toolName") or only.get("model")
         return Wanted(
-            (units_of(metric), number(metric)) if metric else None,
+            (units_named(metric), number(metric)) if metric else None,
             number(label) if label else None,
             number(status) if status else None,
         )
@@ -264,8 +263,8 @@ class Analytics:
         elif total.kind == Kind.MODEL:
             found["model"] = total.label
         elif total.kind == Kind.USAGE:
-            for usage in usage_of(roll_up, group.payer, group.plan):
-                found |= {name: value for name, value in usage.dimensions.items() if name in found}
+            known = stated(total, group.plan)
+            found |= {name: known[name] for name in NAME_KEYS if name in known}
         return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.event_fields import sources_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import (
     CONFLICT,
@@ -26,17 +27,16 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated, stated_fields
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Accepted, Bookings, Sitting
 from .contracts import Contracts
-from .event_texts import fields_text, raw_text
+from .event_texts import FILTERED, fields_text, filtered, raw_text
 from .finals import Finals
 
-FILTERED = "FILTERED"
 QUARANTINE = "quarantine"
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
@@ -163,10 +163,9 @@ class Submissions:
         for item in fresh:
             event = item.event
             unit = catalog.unit(event.metric)
-            if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
+            if unit is not None and unit.conditions and not unit.admits(*sources_of(event)):
                 numbers.append(KEPT_OUT)
-                detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
-                self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
+                self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
             payer = payer_of_event(event, catalog, submission.caller)
             session_id = session_of_event(event)

@@ -65,10 +65,16 @@ class RollUpReads:
         self._db = connection
         self._texts = texts
 
-    def over(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> Iterator[RollUp]:
-        """The sums of each payer over [hour_from, hour_to), in hours since 1970."""
+    def over(
+        self, payer_nos: Iterable[int], hour_from: int, hour_to: int, written: tuple[int, str] | None = None
+    ) -> Iterator[RollUp]:
+        """The sums of each payer over [hour_from, hour_to), in hours since 1970.
+
+        `written` is (bit mask of units, name of a metric): only occurrences that have one of them.
+        """
         groups = {payer_no: payer_no for payer_no in payer_nos}
-        for key, sums in self.sums(groups, (hour_from, hour_to), Grain()).items():
+        wanted = EVERYTHING if written is None else Wanted((written[0], self._texts.number(written[1])))
+        for key, sums in self.sums(groups, (hour_from, hour_to), Grain(), wanted).items():
             yield self.roll_up(key, sums)
 
     def sums(
