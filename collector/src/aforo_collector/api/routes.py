@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    analytics,
     api_keys,
     catalog,
     health,
@@ -19,6 +20,7 @@ from . import (
 ROUTERS = (
     sessions.router,
     usage_events.router,
+    analytics.router,
     invoices.router,
     quota.router,
     intake.router,

@@ -177,5 +177,33 @@ CREATE TABLE answers (
 ALTER TABLE batches ADD COLUMN caller TEXT NOT NULL DEFAULT '';
 ALTER TABLE set_aside ADD COLUMN caller TEXT NOT NULL DEFAULT '';
 """,
+    """
+DROP TABLE usage_hourly;
+CREATE TABLE usage_hourly (
+    payer_no INTEGER NOT NULL, hour INTEGER NOT NULL, kind INTEGER NOT NULL, units INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    events INTEGER NOT NULL, calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    called INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL, reasonings INTEGER NOT NULL,
+    cache_reads INTEGER NOT NULL, cache_writes INTEGER NOT NULL, costs INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL, quantity INTEGER NOT NULL, quantity_pico INTEGER NOT NULL,
+    cost INTEGER NOT NULL, cost_pico INTEGER NOT NULL, revenue INTEGER NOT NULL,
+    revenue_pico INTEGER NOT NULL, rest TEXT,
+    PRIMARY KEY (payer_no, hour, kind, units, metric_no, label_no, status_no, step_no)
+) WITHOUT ROWID;
+CREATE TABLE usage_daily (
+    payer_no INTEGER NOT NULL, day INTEGER NOT NULL, kind INTEGER NOT NULL, units INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    events INTEGER NOT NULL, calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    called INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL, reasonings INTEGER NOT NULL,
+    cache_reads INTEGER NOT NULL, cache_writes INTEGER NOT NULL, costs INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL, quantity INTEGER NOT NULL, quantity_pico INTEGER NOT NULL,
+    cost INTEGER NOT NULL, cost_pico INTEGER NOT NULL, revenue INTEGER NOT NULL,
+    revenue_pico INTEGER NOT NULL, rest TEXT,
+    PRIMARY KEY (payer_no, day, kind, units, metric_no, label_no, status_no, step_no)
+) WITHOUT ROWID;
+INSERT INTO counters VALUES ('roll_ups_due', 1);
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
