@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from aforo_collector.api import otlp
+from aforo_collector.api import ingest, otlp
 from aforo_collector.api.credentials import Credentials, Tenant, digest_of
 from aforo_collector.api.desk import Desk
 from aforo_collector.api.openapi import describe
@@ -140,7 +140,7 @@ def _application(desk: Desk) -> FastAPI:
         description="Sessions, usage events, provider cost and invoices from OpenTelemetry spans.",
         docs_url=None,
         redoc_url=None,
-        routes=[Route("/v1/traces", otlp.traces, methods=["POST"])],
+        routes=[Route("/v1/traces", otlp.traces, methods=["POST"]), *ingest.ROUTES],
     )
     app.state.desk = desk
     for router in ROUTERS:

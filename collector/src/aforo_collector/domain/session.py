@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 
 from .identity import Identity
 from .money import CONTEXT, ZERO
-from .span import Span
 from .usage import Kind, Occurrence
 
 NS_PER_MS = 1_000_000
@@ -109,12 +109,31 @@ class Totals:
         self.revenue = _add(self.revenue, revenue)
 
     def _add_tool(self, occurrence: Occurrence, sign: int) -> None:
-        self.tool_calls += sign
+        calls = sign * occurrence.calls
+        if not calls:
+            return
+        self.tool_calls += calls
         tool = self.tools.setdefault(occurrence.label, [0, 0])
-        tool[0] += sign
-        tool[1] += sign * (occurrence.status == "SUCCESS")
+        tool[0] += calls
+        tool[1] += calls * (occurrence.status == "SUCCESS")
         if not tool[0]:
             del self.tools[occurrence.label]
+
+
+class Work(Protocol):
+    """Something that took time in a session: a span, or an event that was submitted."""
+
+    @property
+    def start_ns(self) -> int:
+        """When it began, in ns since 1970."""
+
+    @property
+    def end_ns(self) -> int:
+        """When it ended."""
+
+    @property
+    def span_id(self) -> int:
+        """Breaks ties between what began at the same time."""
 
 
 @dataclass(slots=True)
@@ -122,8 +141,9 @@ class Session:
     """A session as it is stored; see the module for its times.
 
     `active` are the stretches of work as (start, end) in ns, in order: gaps no longer than the idle
-    timeout belong to them, longer ones were pauses. `lead` is the earliest span, whose identity the
-    session shows. `late` sums what arrived after the close and was booked as adjustments.
+    timeout belong to them, longer ones were pauses. `spans` counts spans and submitted events, `lead` is the
+    earliest of them, whose identity the session shows. `late` sums what arrived after the close and was
+    booked as adjustments.
     """
 
     session_no: int
@@ -163,8 +183,8 @@ class Session:
         idle_ns = policy.idle_s * NS_PER_S
         return State.IDLE if now_ns - self.touched_ns >= idle_ns else State.ACTIVE
 
-    def join(self, spans: Sequence[Span], identity: Identity, now_ns: int, idle_ns: int) -> None:
-        """Take in spans of one identity that have just arrived."""
+    def join(self, spans: Sequence[Work], identity: Identity, now_ns: int, idle_ns: int) -> None:
+        """Take in spans, or events, of one identity that have just arrived."""
         first = spans[0]
         begun, ended = first.start_ns, first.end_ns
         for span in spans:

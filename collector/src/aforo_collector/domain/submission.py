@@ -17,6 +17,9 @@ from .identity import NOBODY, Identity
 RawEvent = Mapping[str, object]
 """One usage event as a door found it: canonical wire names or their aliases; numbers exact (int, Decimal)."""
 
+WINDOW_NS: Final = (90 * 86_400_000_000_000, 300_000_000_000)
+"""How long ago, and how far in the future, an event may have happened, in ns."""
+
 RECORDED: Final = "recorded"
 DUPLICATE: Final = "duplicate"
 CONFLICT: Final = "conflict"
@@ -35,7 +38,8 @@ class UsageEvent(NamedTuple):
     """One billable fact that was admitted, not yet priced.
 
     `occurred_ns` is 0 when the sender left the time to the collector; `duration_ns` is 0 for none. `metadata`
-    and `details` (what else stood at the top level) are by wire name. An empty string means "not said".
+    and `details` (what else stood at the top level, with product type, tool and status as they were stated)
+    are by wire name. `product_type` is one of the four that bill. An empty string means "not said".
     """
 
     customer_id: str
@@ -60,9 +64,9 @@ class Submission(NamedTuple):
 
     `door` names the way in (`http`, `webhook`, `upload`) and `origin` the sender within it (a source, a
     file), "" for none. `caller` is what the credential says of who pays; it wins over what an event says.
-    An event that the door itself could not read stands as a `Refusal` in its place. `raw` is what is kept of
-    an event that is refused, by its index; without it the event itself is kept. `window_ns` are how far an
-    event may lie in the past and in the future.
+    An event that the door itself could not read stands as a `Refusal` in its place. `window_ns` are how far
+    an event may lie in the past and in the future. What is refused is kept aside, unless the door keeps it
+    itself (`keeps_refused`).
     """
 
     tenant_no: int
@@ -70,7 +74,8 @@ class Submission(NamedTuple):
     events: Sequence[RawEvent | Refusal]
     caller: Identity = NOBODY
     origin: str = ""
-    window_ns: tuple[int, int] = (90 * 86_400_000_000_000, 300_000_000_000)
+    window_ns: tuple[int, int] = WINDOW_NS
+    keeps_refused: bool = False
 
 
 class Fate(NamedTuple):

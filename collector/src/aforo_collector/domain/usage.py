@@ -107,12 +107,26 @@ FIELDS: Final = {
 """Where an occurrence of the right kind keeps its quantity of a unit."""
 
 
+class Sent(NamedTuple):
+    """What an event that was submitted, not traced, has beside what every event has.
+
+    `key` is its idempotency key, `part` is 0 for the event itself and more for what was derived of it, `trace_id`
+    the sender's text, `details` JSON text of what else stood at its top level.
+    """
+
+    door: str
+    key: str
+    part: int
+    trace_id: str
+    details: str
+
+
 class Entry(NamedTuple):
     """A booking as it is read back, with the names of all that its numbers stand for.
 
     `payer` is without session; a final event has no trace (empty bytes). `corrects` is the event that a VOID
     takes back, or the VOID that a new record follows; `voided_by` is the VOID that took this one back. Both
-    are 0 for none. `metadata` is JSON text.
+    are 0 for none. `metadata` is JSON text. `sent` is None for an event of a span or of a session's end.
     """
 
     event_no: int
@@ -129,6 +143,7 @@ class Entry(NamedTuple):
     corrects: int
     voided_by: int
     metadata: str | None
+    sent: Sent | None = None
 
 
 class Counts(NamedTuple):

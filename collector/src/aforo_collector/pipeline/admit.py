@@ -1,81 +1,327 @@
-"""Admit: the one validator of usage events that a program records itself."""
+"""Admit: the one validator of usage events, whatever door they came through."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Final, NoReturn
 
 from aforo_collector.domain.catalog import Catalog
-from aforo_collector.domain.money import MoneyError, decimal_of
+from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.metrics import PRODUCT_TYPES, metric_name
+from aforo_collector.domain.money import MoneyError, decimal_of, plain
 from aforo_collector.domain.span import Span
+from aforo_collector.domain.submission import RawEvent, Refusal, UsageEvent
 
-INTEGER_DIGITS_MAX = 14
-FRACTION_DIGITS_MAX = 6
+from .wire_names import (
+    API_TYPES,
+    BOUNDARIES,
+    HEARTBEAT_METRIC,
+    INTEGERS,
+    NAMES,
+    OBJECTS,
+    REQUIRED,
+    STATUSES,
+    TEXT_LENGTHS,
+    spelled,
+)
+
+INTEGER_DIGITS_MAX: Final = 14
+FRACTION_DIGITS_MAX: Final = 6
+_WHOLE_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+_SECONDS_MAX: Final = 10**11
 
 
 class Refused(ValueError):
-    """A usage event that is not recorded; `code` is stable, the text says why."""
+    """A usage event that is not recorded; `code` is stable, the text says why, `field` is the wire's name."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.code = code
+        self.field = field
+
+    @property
+    def refusal(self) -> Refusal:
+        """The same as a value."""
+        return Refusal(self.code, str(self), self.field)
 
 
-def admit(span: Span, catalog: Catalog) -> None:
-    """Check a hand-recorded usage event; raises `Refused`."""
+def admit(raw: RawEvent, catalog: Catalog, bounds_ns: tuple[int, int], caller: Identity) -> UsageEvent:
+    """The event that `raw` states; raises `Refused`.
+
+    `bounds_ns` are the first and last moment it may have happened, both included. What the credential says
+    of the caller wins over what the event says of its customer, and fills in what the event leaves out.
+    """
+    fields = _named(raw)
+    for name, value in fields.items():
+        if name in TEXT_LENGTHS:
+            _check_text(name, value)
+        elif name in INTEGERS:
+            _check_integer(name, value)
+        elif name in OBJECTS and not isinstance(value, Mapping):
+            raise Refused(f"INVALID_{name.upper()}", f"{name} is not a JSON object", name)
+    customer = caller.customer_id or fields.get("customerId")
+    if not customer:
+        raise Refused("MISSING_FIELD", "customerId is missing; say who the event bills against", "customerId")
+    return _event(fields, str(customer), catalog, bounds_ns, caller)
+
+
+def recorded_event(span: Span, catalog: Catalog) -> UsageEvent:
+    """The event that a program recorded by hand, which travelled as a span; raises `Refused`.
+
+    Its customer may still be inherited from a span above, and its time is the span's.
+    """
     recorded = span.recorded
     assert recorded is not None
-    if catalog.unit(recorded.metric) is None:
-        raise Refused(
-            "UNKNOWN_METRIC", f"no billable unit {recorded.metric!r} in the catalog; add it and send again"
-        )
     try:
-        quantity = decimal_of(recorded.quantity)
+        quantity: object = decimal_of(recorded.quantity)
     except MoneyError as error:
-        raise Refused("INVALID_QUANTITY", f"quantity: {error}") from error
-    whole, _, fraction = format(quantity.normalize(), "f").partition(".")
-    if quantity < 0 or len(whole) > INTEGER_DIGITS_MAX or len(fraction) > FRACTION_DIGITS_MAX:
+        raise Refused("INVALID_QUANTITY", f"quantity: {error}", "quantity") from error
+    fields: dict[str, object] = {"metricName": recorded.metric, "quantity": quantity}
+    fields["metadata"] = recorded_metadata(span)
+    if recorded.key:
+        fields["idempotencyKey"] = recorded.key
+    return _event(fields, span.identity.customer_id, catalog, (0, 0), NOBODY)
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused("INVALID_METADATA", "metadata is not a JSON object", "metadata")
+    return found
+
+
+def _event(
+    fields: dict[str, object], customer: str, catalog: Catalog, bounds_ns: tuple[int, int], caller: Identity
+) -> UsageEvent:
+    take = fields.pop
+    take("customerId", None)
+    metadata: Mapping[str, object] = take("metadata", None) or {}  # type: ignore[assignment]  # was checked
+    stated_type = _product_type(take("productType", None)) or caller.product_type
+    product_type = billed_type(stated_type)
+    boundary = _word(take("sessionBoundary", None) or metadata.get("sessionBoundary"))
+    metric = take("metricName", None)
+    if not metric:
+        raise Refused("MISSING_FIELD", "metricName is missing; name a billable unit", "metricName")
+    if boundary not in BOUNDARIES and metric != HEARTBEAT_METRIC:
+        metric = _known(str(metric), product_type, catalog)
+        boundary = ""
+    else:
+        boundary = boundary or "HEARTBEAT"
+    if "quantity" not in fields:
+        raise Refused("MISSING_FIELD", "quantity is missing; it is a number of at least 0", "quantity")
+    quantity = _quantity(take("quantity"))
+    occurred = take("occurredAt", None)
+    occurred_ns = 0 if occurred in (None, "") else _moment(occurred, bounds_ns)
+    key = str(take("idempotencyKey", None) or "")
+    duration = take("executionDurationMs", None)
+    if duration is None:
+        duration = spelled(metadata, "executionDurationMs")
+    trace = take("traceId", None) or _trace_id_of(fields.get("trace"))
+    session = _label(fields, metadata, "sessionId") or caller.session_id
+    agent = _label(fields, metadata, "agentId") or caller.agent_id
+    tool = _label(fields, metadata, "toolName")
+    status = _status(take("executionStatus", None), metadata)
+    stated = (("productType", stated_type), ("toolName", tool), ("executionStatus", status))
+    fields.update((name, said) for name, said in stated if said)
+    return UsageEvent(
+        customer, str(metric), quantity, occurred_ns, key, product_type, session, agent, str(trace or ""), tool,
+        status, duration * _NS_PER_MS if type(duration) is int and duration > 0 else 0, boundary, metadata, fields,
+    )  # fmt: skip
+
+
+def _named(raw: RawEvent) -> dict[str, object]:
+    """The fields by the names of the contract; the contract's own spelling wins, absent and null are the same."""
+    fields: dict[str, object] = {}
+    for name, value in raw.items():
+        if value is None:
+            continue
+        known = NAMES.get(name, name)
+        if known is name or known == name or raw.get(known) is None:
+            fields[known] = value
+    return fields
+
+
+def _check_text(name: str, value: object) -> None:
+    if type(value) is not str:
+        raise Refused("INVALID_FIELD", f"{name} is not text", name)
+    limit = TEXT_LENGTHS[name]
+    length = len(value)
+    if length * 2 > limit and (length > limit or not value.isascii()):
+        length = len(value.encode("utf-16-le", "surrogatepass")) // 2
+        if length > limit:
+            raise Refused("FIELD_TOO_LONG", f"{name} has {length} UTF-16 units; {limit} are allowed", name)
+    if "\0" in value:
+        raise Refused("INVALID_FIELD", f"{name} contains a NUL character", name)
+    if name in REQUIRED and not value.strip():
+        raise Refused("MISSING_FIELD", f"{name} is blank", name)
+
+
+def _check_integer(name: str, value: object) -> None:
+    if type(value) is not int or not -(2**53) <= value <= 2**53:
+        raise Refused("INVALID_FIELD", f"{name} is not a whole number", name)
+
+
+def _product_type(value: object) -> str:
+    word = _word(value)
+    if word and word not in PRODUCT_TYPES and word not in API_TYPES:
+        known = ", ".join((*PRODUCT_TYPES, *sorted(API_TYPES)))
+        raise Refused("INVALID_PRODUCT_TYPE", f"{word!r} is not one of {known}", "productType")
+    return word
+
+
+def billed_type(stated: str) -> str:
+    """The product type that bills what was stated: one of the four, "" for none."""
+    return "API" if stated in API_TYPES else stated
+
+
+def _word(value: object) -> str:
+    return value.strip().upper() if isinstance(value, str) else ""
+
+
+def _known(metric: str, product_type: str, catalog: Catalog) -> str:
+    """The billable unit of that name, also by the short name of a built-in unit of the product type."""
+    if catalog.unit(metric) is not None:
+        return metric
+    full = metric_name(product_type, metric)
+    if product_type and catalog.unit(full) is not None:
+        return full
+    raise Refused("UNKNOWN_METRIC", f"no billable unit {metric!r} in the catalog; add it and send again",
+                  "metricName")  # fmt: skip
+
+
+def _quantity(value: object) -> Decimal:
+    if type(value) is not int and type(value) is not Decimal:
+        raise Refused("INVALID_QUANTITY", "quantity is not a number; send it as a JSON number", "quantity")
+    try:
+        quantity = decimal_of(value)
+    except MoneyError as error:
+        raise Refused("INVALID_QUANTITY", f"quantity: {error}", "quantity") from error
+    exponent = quantity.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if exponent < -FRACTION_DIGITS_MAX:
+        quantity = quantity.normalize()
+        exponent = int(quantity.as_tuple().exponent)
+    if quantity < 0 or quantity >= _WHOLE_LIMIT or exponent < -FRACTION_DIGITS_MAX:
         raise Refused(
             "INVALID_QUANTITY",
-            f"quantity {recorded.quantity} is negative or has more than {INTEGER_DIGITS_MAX} digits before or"
+            f"quantity {value} is negative or has more than {INTEGER_DIGITS_MAX} digits before or"
             f" {FRACTION_DIGITS_MAX} after the point",
+            "quantity",
         )
-    if recorded.metadata and not isinstance(_json(recorded.metadata), dict):
-        raise Refused("INVALID_METADATA", "metadata is not a JSON object")
+    return quantity
 
 
-def stated_fields(span: Span) -> dict[str, str]:
-    """What prices and filter conditions can look at: the scalars of the metadata, as text."""
-    return {
-        key: value if isinstance(value, str) else json.dumps(value, default=str).strip('"')
-        for key, value in metadata_of(span).items()
-        if isinstance(value, str | int | Decimal)
-    }
+def _moment(value: object, bounds_ns: tuple[int, int]) -> int:
+    """A moment in ns since 1970 from RFC 3339 text (UTC without an offset) or epoch seconds."""
+    if type(value) is str:
+        try:
+            moment = datetime.fromisoformat(value.upper() if "z" in value or "t" in value else value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            moment_ns = (moment - _EPOCH) // _MICROSECOND * 1000
+        except (ValueError, OverflowError):
+            _no_moment(value)
+    elif type(value) is int or type(value) is Decimal:
+        if not -_SECONDS_MAX < value < _SECONDS_MAX:
+            raise Refused(
+                "TOO_FAR_IN_FUTURE", f"occurredAt {value} is no time in epoch seconds", "occurredAt"
+            )
+        moment_ns = int(value * _NS_PER_S)
+    else:
+        _no_moment(value)
+    if moment_ns < bounds_ns[0]:
+        raise Refused("TOO_OLD", f"occurredAt {value} is longer ago than events may be", "occurredAt")
+    if moment_ns > bounds_ns[1]:
+        raise Refused("TOO_FAR_IN_FUTURE", f"occurredAt {value} is too far in the future", "occurredAt")
+    return moment_ns
 
 
-def metadata_of(span: Span) -> dict[str, object]:
-    """The metadata object of an admitted event."""
+def _no_moment(value: object) -> NoReturn:
+    shown = repr(value)[:60]
+    detail = f"occurredAt {shown} is not a moment; write it like 2026-01-31T12:00:00Z"
+    raise Refused("INVALID_TIME", detail, "occurredAt")
+
+
+def _status(value: object, metadata: Mapping[str, object]) -> str:
+    if value is None:
+        value = spelled(metadata, "executionStatus")
+        word = _word(value)
+        return word if word in STATUSES else ""
+    word = _word(value)
+    if word and word not in STATUSES:
+        detail = f"{word[:40]!r} is not one of {', '.join(sorted(STATUSES))}"
+        raise Refused("INVALID_STATUS", detail, "executionStatus")
+    return word
+
+
+def _label(fields: dict[str, object], metadata: Mapping[str, object], name: str) -> str:
+    found = fields.pop(name, None)
+    if not found and metadata:
+        found = spelled(metadata, name)
+        if type(found) is not str or len(found) > TEXT_LENGTHS[name]:
+            found = None
+    return str(found or "")
+
+
+def _trace_id_of(trace: object) -> str:
+    """The trace that a gateway's `trace` object names: its traceparent's, else its own id."""
+    if not isinstance(trace, Mapping):
+        return ""
+    parent = trace.get("traceparent")
+    if isinstance(parent, str):
+        parts = parent.strip().lower().split("-")
+        if len(parts) >= 4 and len(parts[1]) == 32 and parts[0] != "ff" and parts[1].strip("0"):
+            return parts[1]
+    own = trace.get("xTraceId")
+    return own.strip()[: TEXT_LENGTHS["traceId"]] if isinstance(own, str) else ""
+
+
+def digest(event: UsageEvent, metadata: str, details: str) -> bytes:
+    """A hash of what an event says: same key and same digest is a duplicate, another digest a conflict.
+
+    `metadata` and `details` are those of the event as JSON with sorted keys.
+    """
+    said = "\x1f".join((
+        event.customer_id, event.metric, plain(event.quantity), str(event.occurred_ns), event.session_id,
+        event.agent_id, event.trace_id, str(event.duration_ns), metadata, details,
+    ))  # fmt: skip
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def stated_fields(event: UsageEvent) -> dict[str, str]:
+    """What prices and filter conditions can look at, as text: the scalars of the metadata before the rest."""
+    found = scalars(event.details)
+    if event.agent_id:
+        found["agentId"] = event.agent_id
+    if event.session_id:
+        found["sessionId"] = event.session_id
+    found.update(scalars(event.metadata))
+    return found
+
+
+def scalars(fields: Mapping[str, object]) -> dict[str, str]:
+    """The texts, numbers and truth values of some fields, as text."""
+    return {name: _text(value) for name, value in fields.items() if isinstance(value, str | int | Decimal)}
+
+
+def recorded_metadata(span: Span) -> dict[str, object]:
+    """The metadata of an event that travelled as a span and was admitted."""
     assert span.recorded is not None
-    found = _json(span.recorded.metadata) if span.recorded.metadata else {}
-    return found if isinstance(found, dict) else {}
+    return _object(span.recorded.metadata) if span.recorded.metadata else {}
 
 
-def _json(text: str) -> object:
-    try:
-        return json.loads(text, parse_float=Decimal)
-    except ValueError:
-        return None
-
-
-def digest(span: Span) -> bytes:
-    """A hash of what an event says: same key and same digest is a duplicate, another digest a conflict."""
-    recorded = span.recorded
-    assert recorded is not None
-    said = [
-        span.identity.customer_id,
-        recorded.metric,
-        format(decimal_of(recorded.quantity).normalize(), "f"),
-        metadata_of(span),
-    ]
-    return hashlib.blake2b(json.dumps(said, sort_keys=True, default=str).encode(), digest_size=16).digest()
+def _text(value: str | int | Decimal) -> str:
+    if isinstance(value, str):
+        return value
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)

@@ -15,14 +15,18 @@ from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
 from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions, occurrence_from
 
+from .wire_names import snake
+
 _ONE = Decimal(1)
 _REMEMBERED_MAX = 4_096
+_ALL = (1 << len(UNITS)) - 1
+_DERIVED = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith(("_tokens", "_cost")))
 
 
 class Terms:
     """What one payer's occurrences become under one catalog; made once per payer, then looked up."""
 
-    __slots__ = ("_agent_id", "_earns", "_masks", "_plan", "_product_type", "_rated")
+    __slots__ = ("_agent_id", "_earns", "_masks", "_plan", "_product_type", "_rated", "_submitted")
 
     def __init__(self, catalog: Catalog, payer: Identity) -> None:
         self._product_type = payer.product_type
@@ -31,6 +35,7 @@ class Terms:
         self._masks: dict[int, int] = {}
         self._rated: dict[int, list[str]] = {}
         self._earns: dict[tuple[int, str, str, str], list[tuple[int, Decimal]]] = {}
+        self._submitted: dict[tuple[int, str, str, str, int], list[tuple[int, Decimal]]] = {}
         for kind, units in UNITS_OF_KIND.items():
             written = [unit for unit in units if self._writes(catalog, unit)]
             self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
@@ -55,24 +60,40 @@ class Terms:
             earns = self._earns[occurrence[:4]]
         except KeyError:
             earns = self._remember(occurrence)
-        total: Decimal | None = None
-        for field, each in earns:
-            quantity = occurrence[field]
-            if quantity:
-                earned = each * quantity  # type: ignore[operator]  # a number by FIELDS
-                total = earned if total is None else total + earned
-        return occurrence if total is None else occurrence_from((*occurrence[:-1], total))
+        return _earning(occurrence, earns)
+
+    def mask_of(self, kind: int, own: str) -> int:
+        """As `mask`, for an occurrence that was submitted as an event of its measure `own`, "" for none.
+
+        Its cost and its tokens are written as a span's would be; what else it could count, it does not.
+        """
+        return self._masks[kind] & _DERIVED | (1 << UNITS.index(own) if own else 0)
+
+    def rated_as(self, occurrence: Occurrence, units: int) -> Occurrence:
+        """As `rated`, for the units of a bit mask alone."""
+        key = (*occurrence[:4], units)
+        earns = self._submitted.get(key)
+        if earns is None:
+            earns = self._earnings(occurrence, units)
+            if len(self._submitted) < _REMEMBERED_MAX:
+                self._submitted[key] = earns
+        return _earning(occurrence, earns)
 
     def _remember(self, occurrence: Occurrence) -> list[tuple[int, Decimal]]:
+        earns = self._earnings(occurrence, _ALL)
+        if len(self._earns) < _REMEMBERED_MAX:
+            self._earns[occurrence[:4]] = earns
+        return earns
+
+    def _earnings(self, occurrence: Occurrence, units: int) -> list[tuple[int, Decimal]]:
         """What one of each priced measure earns, as (field, amount), for occurrences of this description."""
         earns = []
         for unit in self._rated[occurrence.kind]:
-            known = dimensions(occurrence, unit, self._agent_id)
-            each = estimate(self._plan, metric_of(self._product_type, unit), known, _ONE)
-            if each is not None:
-                earns.append((FIELDS[unit], each))
-        if len(self._earns) < _REMEMBERED_MAX:
-            self._earns[occurrence[:4]] = earns
+            if units >> UNITS.index(unit) & 1:
+                known = dimensions(occurrence, unit, self._agent_id)
+                each = estimate(self._plan, metric_of(self._product_type, unit), known, _ONE)
+                if each is not None:
+                    earns.append((FIELDS[unit], each))
         return earns
 
     def usage_revenue(self, metric: str, known: dict[str, str], quantity: Decimal) -> Decimal | None:
@@ -80,7 +101,23 @@ class Terms:
         return estimate(self._plan, metric, known, CONTEXT.plus(quantity))
 
     def dimension(self, metric: str, known: dict[str, str]) -> str:
-        """The value that the plan's price of a metric depends on, "" if it depends on none."""
+        """The value that the plan's price of a metric depends on, "" if it depends on none.
+
+        A measurement of a compound event says it as its `dimensionKey`.
+        """
         price = self._plan.price_of(metric) if self._plan is not None else None
         name = price.terms.dimension if price is not None else None
-        return known.get(name, "") if name else ""
+        if not name:
+            return ""
+        return known.get(name) or known.get(snake(name)) or known.get("dimensionKey", "")
+
+
+def _earning(occurrence: Occurrence, earns: list[tuple[int, Decimal]]) -> Occurrence:
+    """The occurrence with what its measures earn, each as (field, amount of one)."""
+    total: Decimal | None = None
+    for field, each in earns:
+        quantity = occurrence[field]
+        if quantity:
+            earned = each * quantity  # type: ignore[operator]  # a number by FIELDS
+            total = earned if total is None else total + earned
+    return occurrence if total is None else occurrence_from((*occurrence[:-1], total))

@@ -23,7 +23,7 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import stated_fields
+from aforo_collector.pipeline.admit import recorded_metadata, scalars
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -151,8 +151,9 @@ class Accounts:
     def _routed(self, tenant_no: int, span: Span) -> bool:
         """Whether the conditions of its billable unit let a hand-recorded event count."""
         assert span.recorded is not None
-        unit = self._contracts.catalog(tenant_no).unit(span.recorded.metric)
-        return unit is None or not unit.conditions or unit.admits(stated_fields(span))
+        catalog = self._contracts.catalog(tenant_no)
+        unit = catalog.unit(span.recorded.metric)
+        return unit is None or not unit.conditions or unit.admits(scalars(recorded_metadata(span)))
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -279,7 +280,7 @@ def _counts(occurrence: Occurrence) -> Occurrence:
 
 def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:
     assert span.recorded is not None
-    known = stated_fields(span)
+    known = scalars(recorded_metadata(span))
     return occurrence._replace(
         label=terms.dimension(occurrence.metric, known),
         status=known.get("executionStatus", ""),

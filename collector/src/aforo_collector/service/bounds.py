@@ -1,7 +1,8 @@
-"""The times of a session counted anew from its spans, for the rare case that it lost some of them."""
+"""The times of a session counted anew from its spans and events, for the rare case that it lost some."""
 
 from __future__ import annotations
 
+from aforo_collector.domain.ids import moment_no
 from aforo_collector.domain.session import Session
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
@@ -9,7 +10,7 @@ from .archive import Archive
 
 
 def recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: int) -> None:
-    """Set lead, first, last and active times to what the session's remaining spans say."""
+    """Set lead, first, last and active times to what the session's remaining spans and its events say."""
     spans = session.spans
     session.spans = 0
     session.active = []
@@ -17,6 +18,11 @@ def recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: in
         span = archive.span_of(node)
         session.leads(span.start_ns, span.span_id, store.traces.identity(strand_no))
         session.cover(span.start_ns, span.end_ns, idle_ns)
+        session.spans += 1
+    store.events.flush_rows()
+    for key, start_ns, end_ns, payer in store.submitted.of_session(session.session_no):
+        session.leads(start_ns, moment_no(key), payer)
+        session.cover(start_ns, end_ns, idle_ns)
         session.spans += 1
     assert session.spans == spans, "a session knows how many spans it has"
     store.sessions.changed(session)

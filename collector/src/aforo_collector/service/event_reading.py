@@ -13,7 +13,7 @@ from aforo_collector.domain.metrics import PRODUCT_TYPES
 from aforo_collector.domain.usage import UNITS, Entry, Kind
 from aforo_collector.store.event_reads import CHUNK_EVENTS
 from aforo_collector.store.sqlite_reads import Snapshot
-from aforo_collector.views import Wire, correction_views, event_views, page
+from aforo_collector.views import Wire, correction_views, event_views, page, trace_id_of
 
 from .queries import InvalidQuery, cursor_of, parts_of
 
@@ -90,8 +90,8 @@ class EventReading:
             return list(
                 heapq.merge(*(events.of_session(s.session_no, s.final_event_no, net) for s in sessions))
             )
-        trace_no = self._snapshot.trace_no(_trace_id(wanted.trace_id or ""))
-        return events.of_trace(trace_no, net) if trace_no is not None else []
+        trace_id = _trace_id(wanted.trace_id or "")
+        return events.of_trace(self._snapshot.trace_no(trace_id), trace_id.hex(), net)
 
     def _as_they_happened(self, dated: list[tuple[int, int]], cursor: str | None, limit: int) -> Wire:
         """Only as many entries are read as the page needs, though all of them were put in order."""
@@ -122,7 +122,7 @@ class EventReading:
         for entry in entries:
             if wanted.customer_id not in (None, entry.payer.customer_id):
                 continue
-            if wanted.trace_id not in (None, entry.trace_id.hex()):
+            if wanted.trace_id not in (None, trace_id_of(entry)):
                 continue
             for view in self._views(entry):
                 if wanted.metric_name in (None, view["metricName"]):

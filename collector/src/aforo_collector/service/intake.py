@@ -17,14 +17,17 @@ from aforo_collector.domain.session import Policy
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import ARRIVED, Node, Tree, link, settle
 from aforo_collector.doors.otlp import Rejection
-from aforo_collector.pipeline.admit import Refused, admit, digest
+from aforo_collector.pipeline.admit import Refused, digest, recorded_event
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .accounts import DOOR, Accounts
 from .archive import Archive
+from .bookings import Bookings
 from .contracts import Contracts
 from .echoes import Echoes
+from .event_texts import fields_text
 from .finals import Finals
+from .submissions import Submissions
 from .twins import Twins
 
 _USAGE = int(Role.USAGE)
@@ -57,6 +60,8 @@ class Intake:
         self._archive = Archive(store.traces)
         self.contracts = Contracts(cost_of)
         self.finals = Finals(store, self.contracts, policy)
+        self.bookings = Bookings(store, self.contracts, self.finals, policy)
+        self.submissions = Submissions(store, self.contracts, self.finals, self.bookings)
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
         self._twins = Twins(store.traces, self._archive)
         self._echoes = Echoes(store, self._tree_of)
@@ -70,6 +75,7 @@ class Intake:
         self._twins.forget()
         self._echoes.forget()
         self._archive.forget()
+        self.bookings.forget()
         self.contracts.forget()
 
     def take(self, delivery: Delivery, now_ns: int) -> Receipt:
@@ -142,15 +148,16 @@ class Intake:
         if (known := tree.find(span.span_id)) is not None and known.flags & ARRIVED:
             return self._again(tree, span)
         if span.role == Role.USAGE:
-            assert span.recorded is not None
             try:
-                admit(span, catalog)
+                event = recorded_event(span, catalog)
+                said = digest(event, fields_text(event.metadata), "")
             except Refused as refused:
                 return f"{refused.code}: {refused}"
-            if span.recorded.key:
-                outcome = self._store.claim_key(tenant_no, span.recorded.key, digest(span))
-                if outcome != "new":
-                    return outcome
+            if event.key:
+                before = self._store.keys.find(tenant_no, [event.key]).get(event.key)
+                if before is not None:
+                    return "duplicate" if before[0] == said else "conflict"
+                self._store.keys.put(tenant_no, [(event.key, said, 0)])
         node = link(tree, span, batch_no, position)
         if span.role == Role.CLOSE and node is not None:
             self._closing.append((node, tree))
@@ -175,6 +182,8 @@ class Intake:
 
     def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Record an unpriced event again if its cost is known by now."""
+        if self._store.submitted.load(event_no) is not None:
+            return self.bookings.reprice(tenant_no, event_no, now_ns)
         return self._accounts.reprice(tenant_no, event_no, now_ns)
 
     def finish(self, now_ns: int) -> None:

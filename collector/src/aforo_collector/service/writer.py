@@ -14,6 +14,7 @@ from typing import Any
 
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.session import NS_PER_S, Policy
+from aforo_collector.domain.submission import IntakeReport, Submission
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .intake import Delivery, Intake, Receipt
@@ -82,6 +83,21 @@ class Writer:
             return self.intake.take(delivery, now_ns)
 
         return self._put(_Work(take, spans))
+
+    def submit(self, make: Callable[[], Submission], events: int) -> Future[IntakeReport]:
+        """Queue a submission of about so many events; `make` is called on the writer thread.
+
+        Raises `QueueFull`.
+        """
+
+        def take(now_ns: int) -> IntakeReport | ValueError:
+            try:
+                submission = make()
+            except ValueError as error:  # as above
+                return error
+            return self.intake.submissions.submit(submission, now_ns)
+
+        return self._put(_Work(take, max(1, events)))
 
     def command(self, run: Callable[[int], Any]) -> Future[Any]:
         """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""

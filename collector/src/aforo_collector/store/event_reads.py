@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.usage import Entry, Kind
+from aforo_collector.domain.usage import Entry, Kind, Sent
 
 from .event_rows import HOUR_NS, SEGMENT_EVENTS, occurrence_of
 from .texts import Texts
@@ -18,10 +18,12 @@ CHUNK_EVENTS = 256
 
 _ENTRIES = (
     "SELECT e.*, v.by_event_no, s.trace_id, p.team_id, p.agent_id, p.app_id, p.product_type, c.customer_id,"
-    " se.session_id FROM json_each(?) j CROSS JOIN usage_events e ON e.event_no = j.value"
+    " se.session_id, u.key, u.door_no, u.part, u.trace_id AS sent_trace_id, u.details"
+    " FROM json_each(?) j CROSS JOIN usage_events e ON e.event_no = j.value"
     " JOIN strands s USING (strand_no) JOIN payers p USING (payer_no)"
     " JOIN customers c ON c.customer_no = p.customer_no"
     " LEFT JOIN sessions se USING (session_no) LEFT JOIN voided v ON v.event_no = e.event_no"
+    " LEFT JOIN submitted u ON u.event_no = e.event_no"
 )
 _NET = f"e.kind <> {Kind.VOID:d} AND v.event_no IS NULL"
 
@@ -63,6 +65,14 @@ class EventReads:
             row["corrects"],
             row["by_event_no"] or 0,
             row["metadata"],
+            self._sent(row),
+        )
+
+    def _sent(self, row: Any) -> Sent | None:
+        if row["key"] is None:
+            return None
+        return Sent(
+            self._texts(row["door_no"]), row["key"], row["part"], row["sent_trace_id"], row["details"]
         )
 
     def in_sequence(
@@ -153,16 +163,31 @@ class EventReads:
             f"SELECT sp.event_no FROM {spans} WHERE {session} AND sp.strand_no = st.strand_no", (session_no,)
         )
         numbers.add(final_event_no)
+        numbers |= self._submitted("session_no = ? AND u.session_no > 0", session_no, net)
         if not net:
             numbers |= self._corrections(f"{spans} WHERE {session}", "es.session_no = ?", session_no)
         return self._dated(numbers, net)
 
-    def of_trace(self, trace_no: int, net: bool) -> list[tuple[int, int]]:
-        """(occurred_ns, event number) of a trace's events."""
-        numbers = self._numbers("SELECT event_no FROM spans WHERE trace_no = ?", (trace_no,))
-        if not net:
+    def of_trace(self, trace_no: int | None, trace_id: str, net: bool) -> list[tuple[int, int]]:
+        """(occurred_ns, event number) of a trace's events, of spans and of events that name the trace."""
+        numbers = self._submitted("trace_id = ? AND u.trace_id <> ''", trace_id, net)
+        if trace_no is not None:
+            numbers |= self._numbers("SELECT event_no FROM spans WHERE trace_no = ?", (trace_no,))
+        if not net and trace_no is not None:
             numbers |= self._corrections("spans sp WHERE sp.trace_no = ?", "es.trace_no = ?", trace_no)
         return self._dated(numbers, net)
+
+    def _submitted(self, condition: str, value: int | str, net: bool) -> set[int]:
+        """Numbers of submitted events, and unless `net` of what took them back."""
+        found = (
+            "SELECT u.event_no FROM submitted u JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
+            f" JOIN payers USING (payer_no) WHERE u.{condition} AND tenant_no = ?"
+        )
+        numbers = self._numbers(found, (value, self._tenant_no))
+        if not net:
+            taken_back = f"SELECT by_event_no FROM voided WHERE event_no IN ({found})"
+            numbers |= self._numbers(taken_back, (value, self._tenant_no))
+        return numbers
 
     def _corrections(self, spans: str, of_strand: str, number: int) -> set[int]:
         """Numbers of the voids about these spans, and of the events that they took back."""
@@ -174,7 +199,7 @@ class EventReads:
         )
         return {number for row in rows for number in row}
 
-    def _numbers(self, statement: str, values: tuple[int, ...]) -> set[int]:
+    def _numbers(self, statement: str, values: tuple[int | str, ...]) -> set[int]:
         return {row[0] for row in self._db.execute(statement, values)}
 
     def _dated(self, numbers: set[int], net: bool) -> list[tuple[int, int]]:

@@ -127,6 +127,11 @@ class EventRows:
             event_no,
         )  # fmt: skip
 
+    def voided(self, event_no: int) -> bool:
+        """Whether an event was taken back."""
+        row = self._db.execute("SELECT 1 FROM voided WHERE event_no = ?", (event_no,)).fetchone()
+        return row is not None
+
     def latest_calls(self, customer_no: int, count_max: int) -> list[tuple[bytes, int, int]]:
         """(trace id, span id, event number) of a customer's latest model and tool calls, newest first."""
         self.flush_rows()

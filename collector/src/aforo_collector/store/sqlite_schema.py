@@ -118,5 +118,14 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 CREATE INDEX agents ON calls (customer_no, start_ns) WHERE role = 3;
 """,
+    """
+CREATE TABLE submitted (
+    event_no INTEGER PRIMARY KEY, part INTEGER NOT NULL, door_no INTEGER NOT NULL, key TEXT NOT NULL,
+    session_no INTEGER NOT NULL, trace_id TEXT NOT NULL, details TEXT NOT NULL
+);
+CREATE INDEX submitted_by_session ON submitted (session_no) WHERE session_no > 0;
+CREATE INDEX submitted_by_trace ON submitted (trace_id) WHERE trace_id <> '';
+CREATE TABLE set_aside (quarantine_no INTEGER PRIMARY KEY, body TEXT NOT NULL);
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""

@@ -9,6 +9,7 @@ from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
 from .sqlite import Database
+from .submitted_rows import KeyRows, SubmittedRows
 from .trace_rows import TraceRows
 
 
@@ -26,6 +27,8 @@ class SqliteWriter:
         self.sessions = SessionRows(self._db, self.interning)
         self.events = EventRows(self._db, self.interning)
         self.calls = CallRows(self._db)
+        self.submitted = SubmittedRows(self._db, self.interning)
+        self.keys = KeyRows(self._db)
 
     def begin(self) -> None:
         """Start a transaction."""
@@ -37,6 +40,7 @@ class SqliteWriter:
         """Write what is held and commit; on return it is on disk."""
         self.traces.flush()
         self.events.flush()
+        self.submitted.flush()
         self.sessions.save(policy)
         self._db.execute("COMMIT")
 
@@ -44,7 +48,7 @@ class SqliteWriter:
         """Undo the transaction and forget."""
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        for part in (self.interning, self.traces, self.sessions, self.events):
+        for part in (self.interning, self.traces, self.sessions, self.events, self.submitted):
             part.forget()
 
     def count(self, tenant_no: int, door: str, counts: tuple[int, int, int, int, int]) -> None:
@@ -59,14 +63,16 @@ class SqliteWriter:
 
     def quarantine(
         self, tenant_no: int, door: str, code: str, detail: str, trace_id: bytes | None, span_id: int,
-        batch_no: int, position: int, now_ns: int,
+        batch_no: int, position: int, now_ns: int, body: str = "",
     ) -> None:  # fmt: skip
-        """Set something aside with its reason."""
-        self._db.execute(
+        """Set something aside with its reason; `body` is the event where there is no span to read again."""
+        row = self._db.execute(
             "INSERT INTO quarantine (tenant_no, door, code, detail, trace_id, span_id, batch_no, position, received_ns)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (tenant_no, door, code, detail[:1000], trace_id, span_id, batch_no, position, now_ns),
         )
+        if body:
+            self._db.execute("INSERT INTO set_aside VALUES (?, ?)", (row.lastrowid, body))
 
     def release(self, batch_no: int, position: int, code: str) -> None:
         """Take a span out of the quarantine: what was missing has arrived."""
@@ -74,16 +80,6 @@ class SqliteWriter:
             "DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code = ?",
             (batch_no, position, code),
         )
-
-    def claim_key(self, tenant_no: int, key: str, digest: bytes) -> str:
-        """Claim an idempotency key for ever: "new", "duplicate" or "conflict"."""
-        row = self._db.execute(
-            "SELECT digest FROM event_keys WHERE tenant_no = ? AND key = ?", (tenant_no, key)
-        ).fetchone()
-        if row is not None:
-            return "duplicate" if row[0] == digest else "conflict"
-        self._db.execute("INSERT INTO event_keys VALUES (?, ?, ?, 0)", (tenant_no, key, digest))
-        return "new"
 
     def unpriced(self, tenant_no: int) -> list[int]:
         """Numbers of the events whose cost is unknown."""

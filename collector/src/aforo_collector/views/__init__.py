@@ -7,7 +7,7 @@ pools: input without cache, output without reasoning; their sum is the provider'
 from .intake import balance_view, quarantine_view
 from .session import session_totals, session_view
 from .trace import Placed, span_view, trace_view
-from .usage import correction_views, event_views
+from .usage import correction_views, event_views, trace_id_of
 from .wire import EPOCH, Wire, instant, page
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "session_totals",
     "session_view",
     "span_view",
+    "trace_id_of",
     "trace_view",
 ]

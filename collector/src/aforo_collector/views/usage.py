@@ -25,8 +25,8 @@ def event_views(entry: Entry, tenant_id: str) -> list[Wire]:
     base = _base(entry)
     notes = _notes(entry)
     views = []
-    for measure in measures_of(entry.occurrence, entry.units, entry.payer):
-        event_id = _event_id(entry, tenant_id, measure.metric)
+    for index, measure in enumerate(measures_of(entry.occurrence, entry.units, entry.payer)):
+        event_id = _event_id(entry, tenant_id, measure.metric, index)
         views.append({
             "eventId": event_id,
             "idempotencyKey": event_id,
@@ -51,6 +51,7 @@ def correction_views(entry: Entry, target: Entry | None, tenant_id: str) -> list
             units=target.units,
             duration_ns=target.duration_ns,
             metadata=target.metadata,
+            sent=target.sent,
         )
     place = {
         "eventNo": entry.event_no,
@@ -67,8 +68,10 @@ def correction_views(entry: Entry, target: Entry | None, tenant_id: str) -> list
 
 
 def _base(entry: Entry) -> Wire:
-    payer = entry.payer
+    payer, sent = entry.payer, entry.sent
+    details: dict[str, Any] = json.loads(sent.details) if sent is not None and sent.details else {}
     base: Wire = {
+        **details,
         "customerId": payer.customer_id,
         "teamId": payer.team_id or None,
         "agentId": payer.agent_id or None,
@@ -76,11 +79,12 @@ def _base(entry: Entry) -> Wire:
         "productType": payer.product_type,
         "occurredAt": instant(entry.occurred_ns),
         "sessionId": entry.session_id or None,
-        "traceId": entry.trace_id.hex() or None,
-        "spanId": span_id_text(entry.span_id) if entry.trace_id else None,
+        "traceId": trace_id_of(entry) or None,
+        "spanId": span_id_text(entry.span_id) if entry.trace_id else details.get("spanId"),
         "adjustment": entry.adjustment,
+        "door": _door(entry),
     }
-    if entry.occurrence.kind in (Kind.TOOL, Kind.MODEL):
+    if entry.occurrence.kind in (Kind.TOOL, Kind.MODEL) or (entry.duration_ns and sent is not None):
         base["executionDurationMs"] = entry.duration_ns // NS_PER_MS
     return base
 
@@ -92,7 +96,21 @@ def _notes(entry: Entry) -> dict[str, Any]:
     return notes
 
 
-def _event_id(entry: Entry, tenant_id: str, metric: str) -> str:
+def trace_id_of(entry: Entry) -> str:
+    """The trace that an entry belongs to, as its sender wrote it; "" for none."""
+    return entry.trace_id.hex() if entry.sent is None else entry.sent.trace_id
+
+
+def _door(entry: Entry) -> str:
+    if entry.sent is not None:
+        return entry.sent.door
+    return "otlp" if entry.trace_id else "session"
+
+
+def _event_id(entry: Entry, tenant_id: str, metric: str, index: int) -> str:
+    if entry.sent is not None:
+        key, part = entry.sent.key, entry.sent.part
+        return f"{key}#{metric}" if index or part else key
     if entry.occurrence.kind == Kind.FINAL:
         return final_event_id(tenant_id, entry.payer.customer_id, entry.session_id, metric)
     return span_event_id(entry.trace_id, entry.span_id, metric)

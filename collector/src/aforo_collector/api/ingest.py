@@ -1,0 +1,235 @@
+"""Usage events over HTTP, answered after the commit.
+
+    200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …}
+    400       the body, or the one event in it, is not what the route takes      401   unknown key
+    409       the idempotency key of a single event was used for other contents
+    413       the body is too large          415   another content type
+    422       a single event of a metric that the catalog does not have
+    503       too much waits to be written; nothing was recorded, send it again
+
+A batch is taken in part: what is wrong with one of its events is told by its index, the others are recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, IntakeReport, Submission
+from aforo_collector.doors import events
+from aforo_collector.doors.events import Found, MalformedEvents
+from aforo_collector.doors.otlp import BodyTooLarge, MalformedBody, unpack
+from aforo_collector.service.writer import QueueFull
+
+from .answers import Answer
+from .bodies import busy, read_body
+from .credentials import Tenant
+from .desk import Desk
+from .problems import Problem
+
+DOOR = "http"
+BODY_BYTES_MAX = 10 * 1024 * 1024
+EVENT_SIZE_BYTES = 200
+"""A small event on the wire; only for guessing how many a body holds, so that transactions stay small."""
+
+_UNPROCESSABLE = ("UNKNOWN_METRIC",)
+_JSON = ("application/json", "text/json", "")
+
+
+class _Read(NamedTuple):
+    """What a body held; `of` is which compound event each of its measurements is of, None elsewhere."""
+
+    found: Found
+    of: list[int] | None = None
+
+
+Reader = Callable[[str, Mapping[str, str], bytes], _Read]
+
+
+def _plain(read: Callable[[bytes], Found], content_type: str, _: Mapping[str, str], body: bytes) -> _Read:
+    if content_type not in _JSON:
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {content_type}; send application/json")
+    return _Read(read(body))
+
+
+def _single(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+    if content_type == events.CLOUD_EVENT:
+        return _Read(events.cloud_event(body))
+    if "ce-specversion" in headers:
+        return _Read(events.binary_cloud_event(headers, body))
+    return _plain(events.single, content_type, headers, body)
+
+
+def _batch(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+    if content_type == events.CLOUD_BATCH:
+        return _Read(events.cloud_events(body))
+    return _plain(events.batch, content_type, headers, body)
+
+
+def _compound(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+    if content_type not in _JSON:
+        return _plain(events.single, content_type, headers, body)
+    return _Read(*events.compound(body))
+
+
+def _compounds(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+    if content_type not in _JSON:
+        return _plain(events.single, content_type, headers, body)
+    return _Read(*events.compound_batch(body))
+
+
+async def _one(request: Request, read: Reader) -> Response:
+    """A route of one event: what is wrong with it is the answer."""
+    found, report = await _submitted(request, read)
+    for fate in report.fates:
+        if fate.verdict in (CONFLICT, REJECTED) and report.recorded == 0:
+            raise _problem(fate)
+    return Answer(_data(found, report))
+
+
+async def _many(request: Request, read: Reader) -> Response:
+    found, report = await _submitted(request, read)
+    return Answer(_data(found, report), 202)
+
+
+async def _tried(request: Request, read: Reader) -> Response:
+    """Validation alone: what would become of the event."""
+    found, report = await _submitted(request, read, dry=True)
+    for fate in report.fates:
+        if fate.verdict in (CONFLICT, REJECTED):
+            raise _problem(fate)
+    return Answer({**_data(found, report), "dryRun": True})
+
+
+async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
+    """Read, submit and wait for the commit."""
+    desk: Desk = request.app.state.desk
+    tenant = desk.credentials.tenant(request.headers)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    limit = min(BODY_BYTES_MAX, desk.settings.body_bytes_max)
+    body = await read_body(request, desk.bodies, limit)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    try:
+        if encoding:
+            body = await to_thread.run_sync(unpack, body, encoding, limit)
+    except MalformedBody as error:
+        raise Problem(400, "MALFORMED_BODY", str(error)) from None
+    except BodyTooLarge as error:
+        raise Problem(413, "BODY_TOO_LARGE", str(error)) from None
+    desk.bodies.hold(len(body))
+    try:
+        return await _deliver(
+            desk, tenant, partial(read, content_type, request.headers, body), len(body), dry
+        )
+    finally:
+        desk.bodies.release(len(body))
+
+
+async def _deliver(
+    desk: Desk, tenant: Tenant, read: Callable[[], _Read], size_bytes: int, dry: bool
+) -> tuple[_Read, IntakeReport]:
+    found: list[_Read] = []
+
+    def make() -> Submission:
+        found.append(read())
+        return Submission(tenant.tenant_no, DOOR, found[0].found)
+
+    try:
+        if dry:
+            future = desk.writer.command(lambda now_ns: desk.writer.intake.submissions.check(make(), now_ns))
+        else:
+            future = desk.writer.submit(make, size_bytes // EVENT_SIZE_BYTES)
+        report: IntakeReport = await asyncio.wrap_future(future)
+    except MalformedEvents as error:
+        raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
+    except QueueFull as error:
+        raise busy(str(error)) from None
+    except (sqlite3.Error, OSError, MemoryError) as error:  # a full disk, a lock: only waiting helps
+        raise busy(f"the store cannot be written to ({error})") from None
+    return found[0], report
+
+
+def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
+    errors = [
+        _told(index, fate, read.of)
+        for index, fate in enumerate(report.fates)
+        if fate.refusal is not None and fate.verdict in (CONFLICT, REJECTED)
+    ]
+    minted = [
+        {"index": index, "idempotencyKey": fate.key}
+        for index, fate in enumerate(report.fates)
+        if fate.key.startswith("minted-")
+    ]
+    data: dict[str, Any] = {
+        "accepted": report.recorded,
+        "duplicates": report.duplicates,
+        "conflicts": report.conflicts,
+        "failed": report.conflicts + report.rejected,
+        "errors": errors,
+        "killedSessionIds": list(report.killed_session_ids),
+    }
+    if minted:
+        data["mintedKeys"] = minted
+    return data
+
+
+def _told(index: int, fate: Fate, of: list[int] | None) -> dict[str, Any]:
+    assert fate.refusal is not None
+    code, detail, field = fate.refusal
+    told: dict[str, Any] = {"index": index, "message": detail, "code": code}
+    if field:
+        told["field"] = field
+    if of is not None:
+        told["index"], told["measurement"] = of[index], index - of.index(of[index])
+    if fate.key:
+        told["idempotencyKey"] = fate.key
+    return told
+
+
+def _problem(fate: Fate) -> Problem:
+    """What was wrong with the one event of a request."""
+    assert fate.refusal is not None
+    code, detail, field = fate.refusal
+    status = 409 if fate.verdict == CONFLICT else 422 if code in _UNPROCESSABLE else 400
+    errors = [{"parameter": field, "message": detail}] if field else None
+    return Problem(status, code, f"{detail}; nothing was recorded", errors=errors)
+
+
+_ROUTES: tuple[tuple[str, Callable[[Request, Reader], Awaitable[Response]], Reader], ...] = (
+    ("/v1/ingest", _one, _single),
+    ("/v1/meter", _one, _single),
+    ("/v1/ingest/test", _tried, _single),
+    ("/v1/ingest/events", _one, partial(_plain, events.apigee)),
+    ("/v1/ingest/batch", _many, _batch),
+    ("/v1/ingest/async-batch", _many, partial(_plain, events.bare)),
+)
+_COMPOUND: tuple[tuple[str, Callable[[Request, Reader], Awaitable[Response]], Reader], ...] = (
+    ("/api/v1/ingest/compound", _one, _compound),
+    ("/api/v1/ingest/compound/batch", _many, _compounds),
+)
+
+
+def _endpoint(
+    serve: Callable[[Request, Reader], Awaitable[Response]], read: Reader
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await serve(request, read)
+
+    return endpoint
+
+
+ROUTES = [
+    Route(path, _endpoint(serve, read), methods=["POST"])
+    for path, serve, read in (
+        *_ROUTES, *((f"/api{path}", serve, read) for path, serve, read in _ROUTES), *_COMPOUND,
+    )
+]  # fmt: skip
+"""The routes of the contract; all but the compound ones answer with and without `/api` in front."""

@@ -1,0 +1,217 @@
+"""Usage events in HTTP bodies: single ones, batches, compounds and CloudEvents 1.0, as `RawEvent`s.
+
+Numbers stay exact: a JSON number with a point or an exponent becomes a Decimal. Every reader raises
+`MalformedEvents` for a body that is not what its route takes; what is wrong with one event of a batch is that
+event's `Refusal`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from aforo_collector.domain.submission import RawEvent, Refusal
+from aforo_collector.pipeline.attribution import COSTS
+from aforo_collector.pipeline.wire_names import NAMES, spelled
+
+CLOUD_EVENT: Final = "application/cloudevents+json"
+CLOUD_BATCH: Final = "application/cloudevents-batch+json"
+
+BATCH_LENGTH_MAX: Final = 1_000
+ASYNC_LENGTH_MAX: Final = 10_000
+COMPOUND_BATCH_LENGTH_MAX: Final = 500
+MEASUREMENTS_MAX: Final = 50
+
+Found: TypeAlias = list[RawEvent | Refusal]
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class MalformedEvents(ValueError):
+    """A body that is not what its route takes; nothing of it was recorded."""
+
+
+def single(body: bytes) -> Found:
+    """One event object."""
+    event = _object(_json(body))
+    if "events" in event:
+        raise MalformedEvents("this route takes one event; send a batch to /v1/ingest/batch")
+    return [event]
+
+
+def batch(body: bytes, length_max: int = BATCH_LENGTH_MAX) -> Found:
+    """`{"events": [...]}` of 1 to `length_max` events."""
+    document = _json(body)
+    if not isinstance(document, dict) or "events" not in document:
+        raise MalformedEvents('a batch is an object with a list of events: {"events": [...]}')
+    return _events(document["events"], length_max)
+
+
+def bare(body: bytes) -> Found:
+    """A bare array of up to 10,000 events."""
+    document = _json(body)
+    if not isinstance(document, list):
+        raise MalformedEvents("this route takes a bare JSON array of events")
+    return _events(document, ASYNC_LENGTH_MAX)
+
+
+def apigee(body: bytes) -> Found:
+    """One event in the shape of gateways: eventType, metricKey, value, idempotencyKey, customerId, properties."""
+    event = dict(_object(_json(body)))
+    if "events" in event:
+        raise MalformedEvents("this route takes one event; send a batch to /v1/ingest/batch")
+    missing = [
+        name for name in ("metricKey", "value", "idempotencyKey", "customerId") if event.get(name) is None
+    ]
+    if missing:
+        raise MalformedEvents(f"missing: {', '.join(missing)}")
+    return [event]
+
+
+def compound(body: bytes) -> tuple[Found, list[int]]:
+    """The measurements of one compound event; see `compounds`."""
+    return _compound([_object(_json(body))])
+
+
+def compound_batch(body: bytes) -> tuple[Found, list[int]]:
+    """The measurements of `{"events": [compound...]}`, and for each of them which compound it is of."""
+    return _compound(batch(body, COMPOUND_BATCH_LENGTH_MAX))
+
+
+def _json(body: bytes) -> object:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError) as error:
+        raise MalformedEvents(f"the body is not JSON: {error}") from error
+
+
+def _object(document: object) -> RawEvent:
+    if not isinstance(document, dict):
+        raise MalformedEvents("an event is a JSON object")
+    return document
+
+
+def _events(found: object, length_max: int) -> Found:
+    if not isinstance(found, list) or not found:
+        raise MalformedEvents("events is not a list of at least one event")
+    if len(found) > length_max:
+        raise MalformedEvents(f"{len(found)} events; this route takes {length_max} at most")
+    return [_item(one) for one in found]
+
+
+def _item(one: object) -> RawEvent | Refusal:
+    return one if isinstance(one, dict) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
+
+
+def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[int]]:
+    events: Found = []
+    of: list[int] = []
+    for index, one in enumerate(found):
+        parts = [one] if isinstance(one, Refusal) else _measurements(one)
+        events += parts
+        of += [index] * len(parts)
+    return events, of
+
+
+def _measurements(event: RawEvent) -> Found:
+    """An event for each measurement; they share the correlation id, and only the first states the cost."""
+    fields = {name: value for name, value in event.items() if name not in ("measurements", "correlationId")}
+    try:
+        correlation = str(UUID(str(event.get("correlationId"))))
+    except ValueError:
+        return [Refusal("INVALID_CORRELATION_ID", "correlationId is not a UUID", "correlationId")]
+    measured = event.get("measurements")
+    if not isinstance(measured, list) or not 1 <= len(measured) <= MEASUREMENTS_MAX:
+        detail = f"measurements is not a list of 1 to {MEASUREMENTS_MAX} measurements"
+        return [Refusal("INVALID_MEASUREMENTS", detail, "measurements")]
+    fields["correlationId"] = correlation
+    rest = _without_cost(fields)
+    events: Found = []
+    for number, one in enumerate(measured):
+        if not isinstance(one, dict):
+            events.append(Refusal("INVALID_MEASUREMENTS", "a measurement is a JSON object", "measurements"))
+            continue
+        key = fields.get("idempotencyKey") or correlation
+        events.append({**(rest if number else fields), **one, "idempotencyKey": f"{key}:{number}"})
+    return events
+
+
+def _without_cost(fields: RawEvent) -> dict[str, object]:
+    """The same without what it says of cost and tokens: one call costs once, however much of it is measured."""
+    kept = {name: value for name, value in fields.items() if name not in COSTS}
+    if isinstance(said := kept.get("metadata"), Mapping):
+        kept["metadata"] = {name: value for name, value in said.items() if name not in COSTS}
+    return kept
+
+
+def cloud_events(body: bytes) -> Found:
+    """A batch of CloudEvents in the JSON format."""
+    document = _json(body)
+    if not isinstance(document, list):
+        raise MalformedEvents("a batch of CloudEvents is a JSON array")
+    return [
+        _cloud_event(one) if isinstance(one, dict) else _item(one)
+        for one in _events(document, BATCH_LENGTH_MAX)
+    ]
+
+
+def cloud_event(body: bytes) -> Found:
+    """One CloudEvent in the JSON format."""
+    return [_cloud_event(_object(_json(body)))]
+
+
+def binary_cloud_event(headers: Mapping[str, str], body: bytes) -> Found:
+    """One CloudEvent whose attributes are `ce-` headers and whose body is its data."""
+    event: dict[str, object] = {
+        name.lower().removeprefix("ce-"): value
+        for name, value in headers.items()
+        if name.lower().startswith("ce-")
+    }
+    event["data"] = _json(body) if body else {}
+    return [_cloud_event(event)]
+
+
+def _cloud_event(event: RawEvent) -> RawEvent | Refusal:
+    """The usage event in a CloudEvent: its data, with subject, type, time and (source, id) where data is silent."""
+    if event.get("specversion") != "1.0":
+        return Refusal("INVALID_CLOUD_EVENT", "specversion is not 1.0", "specversion")
+    for name in ("id", "source", "type"):
+        if not isinstance(event.get(name), str) or not event[name]:
+            return Refusal("INVALID_CLOUD_EVENT", f"{name} is missing or not text", name)
+    data = event.get("data")
+    packed = event.get("data_base64")
+    if isinstance(packed, str):
+        try:
+            data = _decode(base64.b64decode(packed, validate=True))
+        except (binascii.Error, ValueError, RecursionError, ArithmeticError):
+            return Refusal("INVALID_CLOUD_EVENT", "data_base64 is not JSON in base64", "data_base64")
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        return Refusal("INVALID_CLOUD_EVENT", "data is not a JSON object", "data")
+    stated = {name: value for name, value in data.items() if value is not None}
+    found = {"idempotencyKey": f"{event['source']}#{event['id']}", "metricName": event["type"]}
+    for name, attribute in (
+        ("customerId", "subject"),
+        ("occurredAt", "time"),
+        ("traceparent", "traceparent"),
+    ):
+        if isinstance(event.get(attribute), str):
+            found[name] = event[attribute]
+    if isinstance(found.get("traceparent"), str):
+        found["trace"] = {"traceparent": found.pop("traceparent")}
+    _fill(stated, found)
+    if spelled(stated, "quantity") is None and "value" not in stated:
+        stated["quantity"] = 1
+    return stated
+
+
+def _fill(stated: dict[str, object], found: Mapping[str, object]) -> None:
+    """Put in what the data does not say itself, under any of its spellings."""
+    said = {NAMES.get(name, name) for name in stated}
+    stated.update((name, value) for name, value in found.items() if name not in said)

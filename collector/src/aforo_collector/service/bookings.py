@@ -1,0 +1,223 @@
+"""Bookings of submitted events: appended under their payer and session, taken back whole, recalled as they were."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.ids import moment_no
+from aforo_collector.domain.measures import measures_of
+from aforo_collector.domain.session import NS_PER_S, Policy, Session
+from aforo_collector.domain.submission import UsageEvent
+from aforo_collector.domain.usage import Kind, Occurrence
+from aforo_collector.pipeline.admit import billed_type, stated_fields
+from aforo_collector.pipeline.attribution import parts_of
+from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
+from aforo_collector.pipeline.terms import Terms
+from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.interning import Bounded
+from aforo_collector.store.sqlite_writer import SqliteWriter
+from aforo_collector.store.submitted_rows import Submitted
+from aforo_collector.store.trace_rows import Strand
+
+from .contracts import Contracts
+from .finals import Finals
+
+
+class Accepted(NamedTuple):
+    """An admitted event in its submission, with the texts that are stored of it and the hash of what it says."""
+
+    place: int
+    event: UsageEvent
+    key: str
+    metadata: str
+    details: str
+    digest: bytes
+
+
+class Moment(NamedTuple):
+    """The time that a submitted event took, as a session counts it."""
+
+    start_ns: int
+    end_ns: int
+    span_id: int
+
+
+class Sitting(NamedTuple):
+    """What the events of one payer in one session share; no session where an event names none."""
+
+    strand: Strand
+    session: Session | None
+    terms: Terms
+    payer: Identity
+    joined: list[Moment]
+    booked: list[Occurrence]
+
+
+class Recalled(NamedTuple):
+    """An event as it was booked: enough to book it again, under terms that have changed."""
+
+    item: Accepted
+    door: str
+    caller: Identity
+    parts: list[tuple[int, Any]]
+
+
+class Bookings:
+    """Writes and takes back rows of submitted events, inside the writer's transaction."""
+
+    def __init__(self, store: SqliteWriter, contracts: Contracts, finals: Finals, policy: Policy) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._finals = finals
+        self._idle_ns = policy.idle_s * NS_PER_S
+        self._strands: Bounded[tuple[int, Identity, int], Strand] = Bounded(4_096)
+
+    def forget(self) -> None:
+        """Drop memory that a rollback may have made wrong."""
+        self._strands.clear()
+
+    def sit(self, tenant_no: int, payer: Identity, session_id: str, now_ns: int) -> Sitting:
+        """Where the events of a payer in a session are booked; "" for no session."""
+        session: Session | None = None
+        if session_id:
+            session = self._store.sessions.open(tenant_no, payer, session_id, now_ns)
+            if session.spans:
+                session = self._finals.current(session, now_ns)
+            self._store.sessions.changed(session)
+        session_no = session.session_no if session is not None else 0
+        strand = self._strands.get((tenant_no, payer, session_no))
+        if strand is None:
+            numbers = self._store.interning.payer(tenant_no, payer)
+            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no)
+            self._strands.put((tenant_no, payer, session_no), strand)
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        return Sitting(strand, session, terms, payer, [], [])
+
+    def append(
+        self, tenant_no: int, door: str, item: Accepted, sitting: Sitting, catalog: Catalog, now_ns: int,
+        corrects: int = 0,
+    ) -> int:  # fmt: skip
+        """Book an event and what is derived of it; returns its number. `corrects` is the VOID that it follows."""
+        event = item.event
+        strand, session, terms, payer, joined, booked = sitting
+        occurred_ns = event.occurred_ns or now_ns
+        late = session is not None and session.closed_ns > 0
+        cost_of = self._contracts.cost_of(tenant_no)
+        session_no = session.session_no if session is not None else 0
+        main_no = 0
+        parts = parts_of(event, catalog.unit(event.metric), payer.product_type, cost_of, occurred_ns)
+        for number, (occurrence, own) in enumerate(parts):
+            metadata = None if number else item.metadata or None
+            if occurrence.kind == Kind.USAGE:
+                units, rated = 0, _rated(occurrence, event, terms)
+            else:
+                units = terms.mask_of(occurrence.kind, own)
+                rated = terms.rated_as(occurrence, units)
+            event_no = self._store.events.append(
+                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata
+            )  # fmt: skip
+            main_no = main_no or event_no
+            details = "" if number else item.details
+            self._store.submitted.append(
+                event_no, Submitted(number, door, item.key, session_no, event.trace_id, details)
+            )
+            booked.append(rated)
+        if session is not None and not late and not corrects:
+            joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
+        return main_no
+
+    def settle(self, sitting: Sitting, now_ns: int) -> None:
+        """Count what was booked into the session."""
+        _, session, _, payer, joined, booked = sitting
+        if session is None:
+            return
+        if joined:
+            session.join(joined, payer, now_ns, self._idle_ns)
+        (session.late if session.closed_ns else session.totals).add(booked)
+        self._store.sessions.changed(session)
+
+    def recall(self, event_no: int) -> Recalled:
+        """An event as it was booked, by the number of any of its parts."""
+        submitted = self._store.submitted.load(event_no)
+        assert submitted is not None, "a submitted event has its row"
+        main_no = event_no - submitted.part
+        main = self._store.submitted.load(main_no) or submitted
+        parts = []
+        number = main_no
+        while (part := self._store.submitted.load(number)) is not None and part.part == number - main_no:
+            parts.append((number, self._store.events.load(number)))
+            number += 1
+        row = parts[0][1]
+        strand, _ = self._store.traces.stored_strand(row["strand_no"])
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        occurrence = occurrence_of(row, self._store.interning.text)
+        own = measures_of(occurrence, row["units"], payer)[0]
+        details = json.loads(main.details, parse_float=Decimal) if main.details else {}
+        session_id = self._store.sessions.load(main.session_no).session_id if main.session_no else ""
+        event = UsageEvent(
+            payer.customer_id, own.metric, own.quantity, row["occurred_ns"], main.key,
+            billed_type(str(details.get("productType", ""))), session_id, payer.agent_id, main.trace_id,
+            str(details.get("toolName", "")), str(details.get("executionStatus", "")), row["duration_ns"], "",
+            json.loads(row["metadata"], parse_float=Decimal) if row["metadata"] else {}, details,
+        )  # fmt: skip
+        item = Accepted(0, event, main.key, row["metadata"] or "", main.details, b"")
+        return Recalled(item, main.door, Identity(team_id=payer.team_id, app_id=payer.app_id), parts)
+
+    def take_back(self, tenant_no: int, recalled: Recalled, now_ns: int) -> int:
+        """Void every part of an event; returns the number of the first VOID, 0 if it was voided before."""
+        first = 0
+        for event_no, row in recalled.parts:
+            if self._store.events.voided(event_no):
+                return 0
+            occurrence = occurrence_of(row, self._store.interning.text)
+            strand, _ = self._store.traces.stored_strand(row["strand_no"])
+            late = False
+            if strand.session_no:
+                session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
+                late = session.closed_ns > 0
+                (session.late if late else session.totals).add([occurrence], -1)
+                self._store.sessions.changed(session)
+            void_no = self._store.events.take_back(event_no, tenant_no, strand, row, occurrence, late, now_ns)
+            first = first or void_no
+        return first
+
+    def book_again(self, tenant_no: int, recalled: Recalled, corrects: int, now_ns: int) -> int:
+        """Book an event that was taken back under the terms of now; returns its new number."""
+        catalog = self._contracts.catalog(tenant_no)
+        item, door, caller, _ = recalled
+        payer = payer_of_event(item.event, catalog, caller)
+        sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
+        number = self.append(tenant_no, door, item, sitting, catalog, now_ns, corrects)
+        self.settle(sitting, now_ns)
+        self._store.keys.move(tenant_no, item.key, number)
+        return number
+
+    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Book an event again whose cost was unknown, if it is known by now."""
+        recalled = self.recall(event_no)
+        row = recalled.parts[0][1]
+        strand, _ = self._store.traces.stored_strand(row["strand_no"])
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        event = recalled.item.event
+        unit = self._contracts.catalog(tenant_no).unit(event.metric)
+        cost_of = self._contracts.cost_of(tenant_no)
+        parts = parts_of(event, unit, payer.product_type, cost_of, event.occurred_ns)
+        if any(part.occurrence.reason for part in parts):
+            return False
+        corrects = self.take_back(tenant_no, recalled, now_ns)
+        if not corrects:
+            return False
+        self.book_again(tenant_no, recalled, corrects, now_ns)
+        return True
+
+
+def _rated(occurrence: Occurrence, event: UsageEvent, terms: Terms) -> Occurrence:
+    known = stated_fields(event)
+    return occurrence._replace(
+        label=terms.dimension(occurrence.metric, known),
+        revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
+    )

@@ -1,0 +1,38 @@
+"""What is stored of an event as JSON text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from aforo_collector.domain.submission import RawEvent
+from aforo_collector.pipeline.admit import Refused
+
+METADATA_BYTES_MAX: Final = 32_768
+KEPT_BYTES_MAX: Final = 65_536
+_encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
+
+
+def fields_text(fields: Mapping[str, object]) -> str:
+    """Some fields as compact JSON with sorted keys, "" for none; raises `Refused` for too much."""
+    if not fields:
+        return ""
+    try:
+        text = _encode(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refused("INVALID_METADATA", f"metadata cannot be kept: {error}", "metadata") from error
+    if len(text) > METADATA_BYTES_MAX:
+        detail = f"metadata has {len(text)} bytes as JSON; {METADATA_BYTES_MAX} are allowed"
+        raise Refused("METADATA_TOO_LARGE", detail, "metadata")
+    return text.decode()
+
+
+def raw_text(raw: RawEvent) -> str:
+    """What is kept of an event that is not recorded, as JSON; "" for one too large or that no JSON can say."""
+    try:
+        text = _encode(raw)
+    except (TypeError, ValueError, RecursionError):
+        return ""
+    return text.decode() if len(text) <= KEPT_BYTES_MAX else ""

@@ -1,0 +1,199 @@
+"""Submitted events: from what a door found to rows, inside the writer's transaction.
+
+    admit ► claim keys ► enrich ► route ► attribute ► estimate ► record ► index
+
+A submission is worked off as a batch: its keys are looked up together, and what events of one payer or one
+session share is found once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from uuid import uuid4
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.submission import (
+    CONFLICT,
+    DUPLICATE,
+    RECORDED,
+    REJECTED,
+    Fate,
+    IntakeReport,
+    Refusal,
+    Submission,
+    UsageEvent,
+)
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated_fields
+from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
+from aforo_collector.pipeline.wire_names import SESSION_END
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .bookings import Accepted, Bookings, Sitting
+from .contracts import Contracts
+from .event_texts import fields_text, raw_text
+from .finals import Finals
+
+FILTERED = "FILTERED"
+
+
+class Submissions:
+    """Records what the doors for events bring."""
+
+    def __init__(self, store: SqliteWriter, contracts: Contracts, finals: Finals, bookings: Bookings) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._finals = finals
+        self._bookings = bookings
+
+    def submit(self, submission: Submission, now_ns: int) -> IntakeReport:
+        """Record a submission; every event has its fate, and what is refused is kept aside."""
+        catalog = self._contracts.catalog(submission.tenant_no)
+        fates: list[Fate | None] = [None] * len(submission.events)
+        accepted, signals = self._admit(submission, catalog, fates, now_ns)
+        fresh = self._claim(submission.tenant_no, accepted, fates)
+        numbers = self._record(submission, fresh, catalog, now_ns)
+        self._store.keys.put(
+            submission.tenant_no,
+            [(item.key, item.digest, number) for item, number in zip(fresh, numbers, strict=True)],
+        )
+        for item in fresh:
+            fates[item.place] = Fate(RECORDED, item.key)
+        killed = self._signal(submission, signals, accepted, now_ns)
+        return self._report(submission, fates, len(signals), killed, now_ns)
+
+    def check(self, submission: Submission, now_ns: int) -> IntakeReport:
+        """What would become of a submission; nothing is recorded or kept."""
+        catalog = self._contracts.catalog(submission.tenant_no)
+        fates: list[Fate | None] = [None] * len(submission.events)
+        accepted, signals = self._admit(submission, catalog, fates, now_ns)
+        for item in self._claim(submission.tenant_no, accepted, fates):
+            fates[item.place] = Fate(RECORDED, item.key)
+        said, outcome = _counted(fates)
+        return IntakeReport(len(said), *outcome, said, len(signals))
+
+    def _admit(
+        self, submission: Submission, catalog: Catalog, fates: list[Fate | None], now_ns: int
+    ) -> tuple[list[Accepted], list[UsageEvent]]:
+        past_ns, future_ns = submission.window_ns
+        bounds_ns = now_ns - past_ns, now_ns + future_ns
+        accepted: list[Accepted] = []
+        signals: list[UsageEvent] = []
+        for index, raw in enumerate(submission.events):
+            if isinstance(raw, Refusal):
+                fates[index] = Fate(REJECTED, refusal=raw)
+                continue
+            try:
+                event = admit(raw, catalog, bounds_ns, submission.caller)
+                if event.boundary:
+                    signals.append(event)
+                    fates[index] = Fate(RECORDED, event.key)
+                    continue
+                metadata, details = fields_text(event.metadata), fields_text(event.details)
+            except Refused as refused:
+                fates[index] = Fate(REJECTED, refusal=refused.refusal)
+                continue
+            key = event.key or f"minted-{uuid4().hex}"
+            accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
+        return accepted, signals
+
+    def _claim(self, tenant_no: int, accepted: list[Accepted], fates: list[Fate | None]) -> list[Accepted]:
+        """Those whose key is new; the others are duplicates or conflicts, also of one another."""
+        stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.event.key])
+        known = {key: found for key, (found, _) in stored.items()}
+        fresh = []
+        for item in accepted:
+            before = known.get(item.key)
+            if before is None:
+                known[item.key] = item.digest
+                fresh.append(item)
+            elif before == item.digest:
+                fates[item.place] = Fate(DUPLICATE, item.key)
+            else:
+                detail = f"idempotency key {item.key!r} was used for other contents; the first event stands"
+                fates[item.place] = Fate(
+                    CONFLICT, item.key, Refusal(CONFLICT.upper(), detail, "idempotencyKey")
+                )
+        return fresh
+
+    def _record(
+        self, submission: Submission, fresh: list[Accepted], catalog: Catalog, now_ns: int
+    ) -> list[int]:
+        """Append the events; the number of each, 0 for one that its unit's conditions keep out of the bill."""
+        tenant_no = submission.tenant_no
+        sittings: dict[tuple[Identity, str], Sitting] = {}
+        numbers = []
+        for item in fresh:
+            event = item.event
+            unit = catalog.unit(event.metric)
+            if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
+                numbers.append(0)
+                detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
+                self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
+                continue
+            payer = payer_of_event(event, catalog, submission.caller)
+            session_id = session_of_event(event)
+            sitting = sittings.get((payer, session_id))
+            if sitting is None:
+                sitting = sittings[payer, session_id] = self._bookings.sit(
+                    tenant_no, payer, session_id, now_ns
+                )
+            numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
+        for sitting in sittings.values():
+            self._bookings.settle(sitting, now_ns)
+        return numbers
+
+    def _signal(
+        self, submission: Submission, signals: list[UsageEvent], accepted: Iterable[Accepted], now_ns: int
+    ) -> tuple[str, ...]:
+        """Honour heartbeats and session ends; returns which sessions of the submission were closed before."""
+        tenant_no = submission.tenant_no
+        customer = submission.caller.customer_id or None
+        killed: dict[str, None] = {}
+        for event in signals:
+            for session in self._store.sessions.by_id(tenant_no, event.session_id, customer):
+                session = self._finals.current(session, now_ns)  # noqa: PLW2901
+                if event.boundary == SESSION_END:
+                    self._finals.close(session.session_no, now_ns)
+                elif session.closed_ns:
+                    killed[event.session_id] = None
+                else:
+                    session.touched_ns = max(session.touched_ns, now_ns)
+                    self._store.sessions.changed(session)
+        for session_id in {item.event.session_id: None for item in accepted if item.event.session_id}:
+            for session in self._store.sessions.by_id(tenant_no, session_id, customer):
+                if session.closed_ns:
+                    killed[session_id] = None
+        return tuple(killed)
+
+    def _report(
+        self,
+        submission: Submission,
+        fates: list[Fate | None],
+        signals: int,
+        killed: tuple[str, ...],
+        now_ns: int,
+    ) -> IntakeReport:
+        said, outcome = _counted(fates)
+        if not submission.keeps_refused:
+            for index, fate in enumerate(said):
+                if fate.refusal is not None:
+                    self._aside(submission, index, fate.refusal, now_ns)
+        self._store.count(submission.tenant_no, submission.door, (len(said), *outcome))
+        return IntakeReport(len(said), *outcome, said, signals, killed)
+
+    def _aside(self, submission: Submission, index: int, why: Refusal, now_ns: int) -> None:
+        raw = submission.events[index]
+        self._store.quarantine(
+            submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
+            "" if isinstance(raw, Refusal) else raw_text(raw),
+        )  # fmt: skip
+
+
+def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int, int]]:
+    """All fates, and how many were recorded, duplicates, conflicts and rejected."""
+    said = [fate for fate in fates if fate is not None]
+    assert len(said) == len(fates), "every event has a fate"
+    counts = Counter(fate.verdict for fate in said)
+    return said, (counts[RECORDED], counts[DUPLICATE], counts[CONFLICT], counts[REJECTED])

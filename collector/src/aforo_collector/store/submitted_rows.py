@@ -1,0 +1,99 @@
+"""What events that were submitted, not traced, say beside what every event says: their key and their door."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from aforo_collector.domain.identity import Identity
+
+from .interning import Interning
+
+_INSERT = "INSERT INTO submitted VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+class Submitted(NamedTuple):
+    """A submitted event as it is stored; `part` is 0 for the event itself, more for what was derived of it."""
+
+    part: int
+    door: str
+    key: str
+    session_no: int
+    trace_id: str
+    details: str
+
+
+class SubmittedRows:
+    """Appends and reads on the writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection, interning: Interning) -> None:
+        self._db = connection
+        self._interning = interning
+        self._rows: list[tuple[int, int, int, str, int, str, str]] = []
+
+    def forget(self) -> None:
+        """Drop what is held."""
+        self._rows.clear()
+
+    def append(self, event_no: int, submitted: Submitted) -> None:
+        """Hold a row for `flush`."""
+        part, door, key, session_no, trace_id, details = submitted
+        self._rows.append((event_no, part, self._interning.name(door), key, session_no, trace_id, details))
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._rows:
+            self._db.executemany(_INSERT, self._rows)
+            self._rows.clear()
+
+    def load(self, event_no: int) -> Submitted | None:
+        """The row of an event, None for one that was traced."""
+        self.flush()
+        row = self._db.execute(
+            "SELECT part, door_no, key, session_no, trace_id, details FROM submitted WHERE event_no = ?",
+            (event_no,),
+        ).fetchone()
+        return None if row is None else Submitted(row[0], self._interning.text(row[1]), *row[2:])
+
+    def of_session(self, session_no: int) -> Iterable[tuple[str, int, int, Identity]]:
+        """(key, start, end, payer) of the events of a session, times in ns; once for each that was submitted."""
+        self.flush()
+        rows = self._db.execute(
+            "SELECT key, occurred_ns - duration_ns, occurred_ns, payer_no FROM submitted"
+            " CROSS JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
+            " WHERE submitted.session_no = ? AND part = 0 AND corrects = 0",
+            (session_no,),
+        ).fetchall()
+        return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no in rows]
+
+
+class KeyRows:
+    """Idempotency keys: kept for ever, each with the hash of what came under it and the event it became."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def find(self, tenant_no: int, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+        """{key: (digest, event number)} of those that are known; 0 is no event."""
+        found: dict[str, tuple[bytes, int]] = {}
+        for key in keys:
+            row = self._db.execute(
+                "SELECT digest, event_no FROM event_keys WHERE tenant_no = ? AND key = ?", (tenant_no, key)
+            ).fetchone()
+            if row is not None:
+                found[key] = row
+        return found
+
+    def put(self, tenant_no: int, rows: Iterable[tuple[str, bytes, int]]) -> None:
+        """Keep (key, digest, event number); a key that is known gets the new ones."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO event_keys VALUES (?, ?, ?, ?)",
+            [(tenant_no, key, digest, event_no) for key, digest, event_no in rows],
+        )
+
+    def move(self, tenant_no: int, key: str, event_no: int) -> None:
+        """Let a key name the event that replaced the one it named."""
+        self._db.execute(
+            "UPDATE event_keys SET event_no = ? WHERE tenant_no = ? AND key = ?", (event_no, tenant_no, key)
+        )
