@@ -230,5 +230,5 @@ def test_help_names_every_setting_and_command(run: Run, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     fields: dict[str, Any] = Settings.__dataclass_fields__
     for name, field in fields.items():
-        assert f"--{name.replace('_', '-')}" in shown
+        assert (f"--{name.replace('_', '-')}" in shown) == field.metadata.get("flag", True)
         assert field.metadata["env"] in shown

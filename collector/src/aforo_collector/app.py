@@ -27,6 +27,8 @@ from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.closing import close_session
 from aforo_collector.service.intake import Intake
 from aforo_collector.service.reading import Reading
+from aforo_collector.service.webhook_sources import WebhookSources
+from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.figures import figures
@@ -35,6 +37,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.tenant_rows import newest_catalogs, stored_keys
 from aforo_collector.store.unpriced_rows import unpriced_calls
+from aforo_collector.store.vault import vault_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,9 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
             store = SqliteWriter(database)
             writer = Writer(store, Intake(store, PriceBook().cost, policy), policy)
             catalogs = Catalogs(store, writer)
+            sources = WebhookSources(database, store, writer, vault_of(settings.data, settings.secret_key))
+            webhooks = Webhooks(database, store, writer, sources)
+            writer.chores.append(webhooks.sweep)
             credentials = _credentials(settings, database, store, policy, say)
             _load_catalogs(database, catalogs, credentials, settings)
             writer.start()
@@ -81,6 +87,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
+                    webhooks,
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, credentials))
             finally:

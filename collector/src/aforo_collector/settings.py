@@ -26,6 +26,11 @@ def _setting(default: Any, env: str, told: str) -> Any:
     return field(default=default, metadata={"env": env, "told": told})
 
 
+def _secret(env: str, told: str) -> Any:
+    """A setting that has no flag, which every user of the machine could read, and that no message repeats."""
+    return field(default="", repr=False, metadata={"env": env, "told": told, "flag": False})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a collector runs with; times in seconds, sizes in bytes."""
@@ -49,6 +54,10 @@ class Settings:
     )
     body_bytes_max: int = _setting(
         16 * MIB, "AFORO_BODY_BYTES_MAX", "Largest request body in bytes; unpacked, four times as much."
+    )
+    secret_key: str = _secret(
+        "AFORO_SECRET_KEY",
+        "Key under which secrets are kept, base64 of 32 bytes; by default `secret.key` in the data folder.",
     )
 
     @property
@@ -81,7 +90,7 @@ def settings_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Set
 
 
 def _read(name: str, value: Any, source: str) -> Any:
-    if name == "host":
+    if name in ("host", "secret_key"):
         return str(value)
     if name == "data":
         return Path(value)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.reading import Reading
+from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.figures import Figures
@@ -35,6 +36,7 @@ class Desk:
     figures: Callable[[], Figures]
     unpriced: Callable[[int], list[dict[str, Any]]]
     close: Callable[[int, str, str | None], bool]
+    webhooks: Webhooks
     bodies: Bodies = field(default_factory=Bodies)
 
 

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aforo_collector.domain.catalog_file import CatalogError
+from aforo_collector.doors.webhooks.terms import InvalidTerms
 from aforo_collector.service.reading import InvalidQuery
 from aforo_collector.service.writer import QueueFull
 
@@ -107,6 +108,15 @@ async def _of_catalog(request: Request, error: Exception) -> Response:
     return problem_response(Problem(422, "INVALID_CATALOG", str(error), errors=errors), request)
 
 
+async def _of_terms(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidTerms)
+    errors = [
+        {"parameter": name, "message": message} for name, message in error.problems[:_PROBLEMS_SHOWN_MAX]
+    ]
+    detail = f"{error}; nothing was changed"
+    return problem_response(Problem(422, "INVALID_WEBHOOK_SOURCE", detail, errors=errors), request)
+
+
 async def _of_writer(request: Request, error: Exception) -> Response:
     detail = f"{error}; nothing was changed, send it again after 2 s"
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
@@ -125,6 +135,7 @@ HANDLERS: tuple[tuple[type[Exception], _Handler], ...] = (
     (RequestValidationError, _of_parameters),
     (InvalidQuery, _of_query),
     (CatalogError, _of_catalog),
+    (InvalidTerms, _of_terms),
     (QueueFull, _of_writer),
     (Exception, _unexpected),
 )

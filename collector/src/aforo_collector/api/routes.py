@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, sessions, usage_events
+from . import (
+    catalog,
+    health,
+    intake,
+    invoices,
+    prices,
+    sessions,
+    usage_events,
+    webhook_deliveries,
+    webhook_sources,
+    webhooks,
+)
 
 ROUTERS = (
     sessions.router,
@@ -11,5 +22,8 @@ ROUTERS = (
     intake.router,
     catalog.router,
     prices.router,
+    webhooks.router,
+    webhook_sources.router,
+    webhook_deliveries.router,
     health.router,
 )

@@ -127,5 +127,24 @@ CREATE INDEX submitted_by_session ON submitted (session_no) WHERE session_no > 0
 CREATE INDEX submitted_by_trace ON submitted (trace_id) WHERE trace_id <> '';
 CREATE TABLE set_aside (quarantine_no INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """,
+    """
+CREATE TABLE webhook_sources (
+    source_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL, settings TEXT NOT NULL, active INTEGER NOT NULL, retention_days INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, secret BLOB NOT NULL, former BLOB NOT NULL, former_until_ns INTEGER NOT NULL,
+    deleted_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_sources_by_tenant ON webhook_sources (tenant_no);
+CREATE TABLE webhook_deliveries (
+    delivery_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_no INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL, verified INTEGER NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL,
+    url TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+    events TEXT NOT NULL, replayed_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_deliveries_by_tenant ON webhook_deliveries (tenant_no);
+CREATE INDEX webhook_deliveries_by_outcome ON webhook_deliveries (source_no, outcome);
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (source_no, received_ns);
+CREATE INDEX webhook_deliveries_unverified ON webhook_deliveries (source_no) WHERE verified = 0;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""

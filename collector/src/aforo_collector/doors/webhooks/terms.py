@@ -20,7 +20,7 @@ from .registry import PROVIDERS, provider_of
 from .rules import CUSTOMER, METRIC, ONE, QUANTITY, TIME, FieldRules, Rule
 
 FIELDS: Final = (
-    CUSTOMER, METRIC, QUANTITY, TIME, "productType", "sessionId", "agentId", "toolName", "traceId",
+    CUSTOMER, METRIC, QUANTITY, TIME, "productType", "teamId", "appId", "agentId", "sessionId", "toolName", "traceId",
     "executionStatus",
 )  # fmt: skip
 METADATA_MAX: Final = 50
