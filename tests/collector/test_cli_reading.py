@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from aforo_collector.cli import catalog, event, intake, invoice, price, session
+from aforo_collector.cli import catalog, event, intake, invoice, price, session, webhook
 
 from tests.collector.catalogs import catalog_for
 from tests.collector.running import Running
@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "intake": intake.main,
     "price": price.main,
     "catalog": catalog.main,
+    "webhook": webhook.main,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from aforo_collector.domain.metrics import TEMPLATES
 from aforo_collector.domain.submission import Refusal
 from aforo_collector.doors.webhooks.extraction import Extracted, extract, key_of
 from aforo_collector.doors.webhooks.paths import Budget, InvalidPath, check_path, values_at
@@ -75,6 +76,13 @@ def test_samples_need_no_mapping(provider: str) -> None:
     assert event["metadata"]["sourceId"] == SOURCE
     if provider not in ("twilio", "github"):
         assert event["occurredAt"] == "2026-09-21T14:13:20.000000000Z"
+
+
+def test_default_metrics_are_built_in_units() -> None:
+    """What a provider's defaults call a metric exists from the start, and no unit is there that none uses."""
+    rules = [rules for known in PROVIDERS.values() for rules in (*known.templates.values(), known.fallback)]
+    named = {rule.fields["metricName"].constant for rule in rules} - {None}
+    assert named == {name for name in TEMPLATES if name.partition(".")[0] in PROVIDERS}
 
 
 def test_events_of_an_array_keep_their_own_ids() -> None:
@@ -192,7 +200,13 @@ def test_what_cannot_be_mapped_says_why(payload: bytes, code: str, field: str) -
 
 def test_half_a_character_is_no_text() -> None:
     """What JSON can spell and UTF-8 cannot is replaced, wherever it stands."""
-    half = {"id": "\ud800", "type": "\ud800", "customerId": "\ud800", "metricName": "m", "x": {"\ud800": ["\ud800"]}}
+    half = {
+        "id": "\ud800",
+        "type": "\ud800",
+        "customerId": "\ud800",
+        "metricName": "m",
+        "x": {"\ud800": ["\ud800"]},
+    }
     (one,) = extracted("custom", half, mappings={"metadata": {"x": "$.x"}})
     assert json.dumps([one.event_id, one.type, one.event], default=str, ensure_ascii=False).encode()
 

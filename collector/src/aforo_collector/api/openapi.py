@@ -54,7 +54,7 @@ _SECURITY = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "Bearer": {"type": "http", "scheme": "bearer"},
 }
-_OPEN = ("/livez", "/readyz", "/metrics")
+_OPEN = ("/livez", "/readyz", "/metrics", "/v1/ingest/webhook/{source_id}")
 
 
 def describe(app: FastAPI) -> None:
@@ -87,7 +87,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 def _responses(known: dict[str, Any]) -> dict[str, Any]:
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
     problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    [status] = [status for status in known if status.startswith("2")]
     return {
-        "200": {"description": known["200"]["description"], "content": answer},
+        status: {"description": known[status]["description"], "content": answer},
         "default": {"description": "What went wrong.", "content": problem},
     }

@@ -126,7 +126,7 @@ class WebhookSources:
 
         def changed(source: Source, _: int) -> Source:
             said = _settings(source.settings)
-            settings, active, days = _changed(said, source.active, source.retention_days, changes)
+            settings, active, days = _changed(said, bool(source.active), source.retention_days, changes)
             _terms(source.provider, settings)
             return source._replace(settings=settings, active=active, retention_days=days)
 
@@ -230,7 +230,8 @@ def _changed(
             problems.append((name, f"is no text of 1 to {length_max} characters"))
     if isinstance(url := held.get("publicUrl"), str) and not _is_url(url):
         problems.append(("publicUrl", "is no URL that starts with http:// or https://"))
-    if (value := changes.get("active", active)) is None or not isinstance(value, bool):
+    switch: Any = changes.get("active", active)
+    if not isinstance(switch, bool):
         problems.append(("active", "is neither true nor false"))
     days = changes.get("retentionDays", retention_days)
     days = RETENTION_DAYS if days is None else days
@@ -242,7 +243,7 @@ def _changed(
         text = _encode({name: item for name, item in held.items() if item is not None}).decode()
     except (TypeError, ValueError, RecursionError):
         raise InvalidTerms([("mappings", "cannot be kept as JSON")]) from None
-    return text, bool(value), days
+    return text, switch, days
 
 
 def _is_url(text: str) -> bool:

@@ -49,14 +49,13 @@ class Terms(NamedTuple):
     customers: Mapping[str, str]
 
     def wants(self, kind: str) -> bool:
-        """Whether events of this type are billed: those of the filter, else those that something is known of."""
+        """Whether events of this type are billed: those of the filter, else those that have a template."""
         if self.event_filter:
             return any(
                 kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1]))
                 for wanted in self.event_filter
             )
-        known = self.provider.templates
-        return kind in known or "*" in known or CUSTOMER in self.rules.fields
+        return kind in self.provider.templates or "*" in self.provider.templates
 
     def rules_for(self, kind: str) -> FieldRules:
         """The rules for events of a type: the source's own over the provider's."""
