@@ -198,6 +198,19 @@ def test_what_cannot_be_mapped_says_why(payload: bytes, code: str, field: str) -
     assert (one.event.code, one.event.field) == (code, field)
 
 
+def test_a_path_gives_one_value_or_none() -> None:
+    """Several values are refused, not chosen from; a blank one and a null leave it to the next path."""
+    several = {"id": "1", "customerId": "a", "metricName": "m", "lines": [{"n": 1}, {"n": 2}]}
+    (one,) = extracted("custom", several, mappings={"quantity": "$.lines[*].n"})
+    assert isinstance(one.event, Refusal)
+    assert (one.event.field, "2 values" in one.event.detail) == ("quantity", True)
+    assert usage("custom", several, mappings={"quantity": "$.lines[1].n"})["quantity"] == 2
+    blank = {"id": "1", "metricName": "m", "customerId": "", "customer_id": None, "customer": "a"}
+    assert usage("custom", blank)["customerId"] == "a"
+    (one,) = extracted("custom", blank | {"customer": " "})
+    assert isinstance(one.event, Refusal)
+
+
 def test_half_a_character_is_no_text() -> None:
     """What JSON can spell and UTF-8 cannot is replaced, wherever it stands."""
     half = {
