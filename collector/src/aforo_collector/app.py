@@ -25,6 +25,7 @@ from aforo_collector.domain.session import Policy
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.closing import close_session
+from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.intake import Intake
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.webhook_sources import WebhookSources
@@ -87,6 +88,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
+                    Correcting(store, writer),
                     webhooks,
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, credentials))
@@ -130,7 +132,7 @@ def _warm_up(catalogs: Catalogs, credentials: Credentials) -> None:
     try:
         for tenant in credentials.tenants:
             catalogs.book(tenant.tenant_no).preload()
-            catalogs.reprice(tenant.tenant_no)
+            catalogs.catch_up(tenant.tenant_no)
     except Exception:
         logger.exception("costs that were unknown were not looked up again; it is tried at the next start")
 

@@ -11,13 +11,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aforo_collector.doors.webhooks.payloads import json_of, object_of
-from aforo_collector.doors.webhooks.provider import Incoming, MalformedPayload
+from aforo_collector.doors.webhooks.provider import Incoming
 from aforo_collector.doors.webhooks.terms import InvalidTerms
 
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
-from .bodies import read_body
-from .desk import AtDesk, Desk, OfTenant
+from .bodies import object_of, read_body
+from .desk import AtDesk, OfTenant
 from .problems import Problem
 
 router = APIRouter(prefix="/v1/webhook-sources", tags=["webhooks"])
@@ -35,7 +34,7 @@ async def create(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
 
     `data.secret` is shown this once.
     """
-    wanted = await _object(request, desk)
+    wanted = await object_of(request, desk.bodies, BODY_BYTES_MAX)
     return Answer(await to_thread.run_sync(desk.webhooks.sources.create, tenant.tenant_no, wanted), 201)
 
 
@@ -54,7 +53,7 @@ def source(desk: AtDesk, tenant: OfTenant, source_id: str) -> Answer:
 @router.patch("/{source_id}", response_class=Answer, openapi_extra=_BODY)
 async def change(request: Request, desk: AtDesk, tenant: OfTenant, source_id: str) -> Answer:
     """Change what is named; null is the default. The provider stays, the secret is rotated."""
-    changes = await _object(request, desk)
+    changes = await object_of(request, desk.bodies, BODY_BYTES_MAX)
     changed = await to_thread.run_sync(desk.webhooks.sources.change, tenant.tenant_no, source_id, changes)
     return Answer(found(changed, _WHAT))
 
@@ -73,7 +72,7 @@ async def rotate(request: Request, desk: AtDesk, tenant: OfTenant, source_id: st
 
     `data.secret` is shown this once.
     """
-    said = await _object(request, desk, optional=True)
+    said = await object_of(request, desk.bodies)
     if unknown := said.keys() - {"secret", "graceS"}:
         raise InvalidTerms([(name[:60], "is none of secret, graceS") for name in sorted(unknown)])
     rotated = await to_thread.run_sync(
@@ -109,14 +108,3 @@ def replay(
     one = found(desk.webhooks.sources.find(source_id, tenant.tenant_no), _WHAT)
     counts, more = desk.webhooks.replay_rejected(one, cursor, limit)
     return Answer(counts, nextCursor=more)
-
-
-async def _object(request: Request, desk: Desk, *, optional: bool = False) -> dict[str, Any]:
-    """The JSON object of a body."""
-    body = await read_body(request, desk.bodies, min(BODY_BYTES_MAX, desk.settings.body_bytes_max))
-    if optional and not body:
-        return {}
-    try:
-        return object_of(json_of(body))
-    except MalformedPayload as error:
-        raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was changed") from None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 import httpx2
+import msgspec
 
 from .exits import CONFLICT, FAILED, NOT_FOUND, UNAVAILABLE, USAGE, Failure
 
@@ -49,16 +50,20 @@ class Client:
         """`data` of a request that does something."""
         return self._ask("POST", path, parameters)["data"]
 
+    def send(self, path: str, document: Any) -> Any:
+        """`data` of a request with a JSON body; numbers stay exact."""
+        body = msgspec.json.Encoder(decimal_format="number").encode(document)
+        return self._ask("POST", path, {}, content=body, headers={"Content-Type": "application/json"})["data"]
+
     def put(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
         """The whole answer to a body."""
         return self._ask("PUT", path, {}, content=body, headers={"Content-Type": content_type})
 
-    def send(
+    def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = {}
     ) -> dict[str, Any]:
-        """The whole answer to a body, JSON unless the headers say something else."""
-        told = {"Content-Type": "application/json", **headers}
-        return self._ask(method, path, {}, content=body, headers=told)
+        """The whole answer to any request, with its body as it stands."""
+        return self._ask(method, path, {}, content=body, headers=headers)
 
     def items(self, path: str, length_max: int, **parameters: Any) -> Iterator[Any]:
         """The items of a list, over as many pages as it takes, up to a number of them."""

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -73,8 +74,7 @@ def add(
     said: dict[str, Any] = {} if file is None else _read(file)
     said |= {"provider": provider, "displayName": name, "metricName": metric, "publicUrl": public_url}
     said |= {"secret": _secret(secret), "eventFilter": list(event_filter) or said.get("eventFilter")}
-    made = client.send("POST", "/v1/webhook-sources", _json(said))["data"]
-    print_one(made, shape)
+    print_one(client.send("/v1/webhook-sources", _given(said)), shape)
     print("the secret is not shown again", file=sys.stderr)
 
 
@@ -88,8 +88,8 @@ def add(
 @asking
 def rotate(client: Client, source: str, grace_s: int | None, secret: str | None, shape: str) -> None:
     """Give SOURCE a new secret, the one of --secret or one that is made."""
-    said = {"secret": _secret(secret), "graceS": grace_s}
-    print_one(client.send("POST", f"/v1/webhook-sources/{source}/rotate", _json(said))["data"], shape)
+    said = _given({"secret": _secret(secret), "graceS": grace_s})
+    print_one(client.send(f"/v1/webhook-sources/{source}/rotate", said), shape)
     print("the secret is not shown again", file=sys.stderr)
 
 
@@ -99,7 +99,7 @@ def rotate(client: Client, source: str, grace_s: int | None, secret: str | None,
 @asking
 def remove(client: Client, source: str, shape: str) -> None:
     """Take SOURCE out of use; what it brought stays recorded."""
-    print_one(client.send("DELETE", f"/v1/webhook-sources/{source}")["data"], shape)
+    print_one(client.request("DELETE", f"/v1/webhook-sources/{source}")["data"], shape)
 
 
 @webhook.command()
@@ -147,7 +147,7 @@ def trigger(
     body = sample.body if payload is None else payload.read_bytes()
     sent = {**sample.headers, **_pairs(headers)}
     if dry_run:
-        return _told(client.send("POST", f"/v1/webhook-sources/{source}/test", body, sent)["data"], shape)
+        return _told(client.request("POST", f"/v1/webhook-sources/{source}/test", body, sent)["data"], shape)
     key = _secret(secret)
     if key is None:
         raise Failure(USAGE, "the collector does not show secrets; give --secret, or --dry-run without one")
@@ -157,7 +157,7 @@ def trigger(
         signed = provider.sign(key, incoming, now_s)
     except (BadSecret, BadSignature) as error:
         raise Failure(USAGE, str(error)) from None
-    return _told(client.send("POST", known["path"], body, sent | signed)["data"], shape)
+    return _told(client.request("POST", known["path"], body, sent | signed)["data"], shape)
 
 
 @webhook.command()
@@ -172,11 +172,11 @@ def replay(client: Client, delivery: str | None, source: str | None, dry_run: bo
         raise Failure(USAGE, "give a delivery, or --source; --dry-run goes with a delivery")
     if delivery is not None:
         dry = "?dryRun=true" if dry_run else ""
-        return _told(client.send("POST", f"/v1/webhook-deliveries/{delivery}/replay{dry}")["data"], shape)
+        return _told(client.request("POST", f"/v1/webhook-deliveries/{delivery}/replay{dry}")["data"], shape)
     counts: Counter[str] = Counter()
     cursor: int | None = 0
     while cursor is not None:
-        answer = client.send("POST", f"/v1/webhook-sources/{source}/replay?cursor={cursor}")
+        answer = client.request("POST", f"/v1/webhook-sources/{source}/replay?cursor={cursor}")
         counts.update(answer["data"])
         cursor = answer["meta"]["nextCursor"]
     print_one(counts, shape)
@@ -208,10 +208,8 @@ def _pairs(headers: tuple[str, ...]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _json(said: dict[str, Any]) -> bytes:
-    return json.dumps(
-        {name: value for name, value in said.items() if value is not None}, default=str
-    ).encode()
+def _given(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -219,7 +217,8 @@ def _read(file: Path) -> dict[str, Any]:
 
     try:
         text = file.read_text()
-        found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
+        is_json = file.suffix.lower() == ".json"
+        found = (json if is_json else tomllib).loads(text, parse_float=Decimal)
     except ValueError as error:
         raise Failure(USAGE, f"{file} cannot be read: {error}") from None
     if not isinstance(found, dict):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
-from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import (
     CONFLICT,
     DUPLICATE,
@@ -21,13 +21,14 @@ from aforo_collector.domain.submission import (
     REJECTED,
     Fate,
     IntakeReport,
+    RawEvent,
     Refusal,
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated_fields
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated, stated_fields
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
-from aforo_collector.pipeline.wire_names import SESSION_END
+from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Accepted, Bookings, Sitting
@@ -36,6 +37,13 @@ from .event_texts import fields_text, raw_text
 from .finals import Finals
 
 FILTERED = "FILTERED"
+QUARANTINE = "quarantine"
+KEPT_OUT = -1
+"""The number that the key of a filtered event has instead of its event's."""
+_FIXED = frozenset(
+    ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
+)
+"""What says which event it is, whose, and when; another one is another event."""
 
 
 class Submissions:
@@ -52,7 +60,7 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        fresh = self._claim(submission.tenant_no, accepted, fates)
+        fresh = self._claim(submission.tenant_no, submission.door, accepted, fates)
         numbers = self._record(submission, fresh, catalog, now_ns)
         self._store.keys.put(
             submission.tenant_no,
@@ -68,10 +76,31 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        for item in self._claim(submission.tenant_no, accepted, fates):
+        for item in self._claim(submission.tenant_no, submission.door, accepted, fates):
             fates[item.place] = Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
+
+    def amend(self, tenant_no: int, event_no: int, changes: RawEvent, now_ns: int) -> bool:
+        """Book an event again with some fields changed; raises `Refused`. False if that changes nothing."""
+        recalled = self._bookings.recall(event_no)
+        fixed = _FIXED & {NAMES.get(name, name) for name in changes}
+        if fixed:
+            detail = f"{', '.join(sorted(fixed))} cannot be amended; void the event and send another one"
+            raise Refused("NOT_AMENDABLE", detail, min(fixed))
+        catalog = self._contracts.catalog(tenant_no)
+        before = recalled.item
+        raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
+        raw["idempotencyKey"] = before.key
+        event = admit(raw, catalog, (0, 2**63), NOBODY)
+        metadata, details = fields_text(event.metadata), fields_text(event.details)
+        voided_by = self._store.events.voided_by(event_no)
+        if event == before.event and not voided_by:
+            return False
+        corrects = self._bookings.take_back(tenant_no, recalled, now_ns) or voided_by
+        item = Accepted(0, event, before.key, metadata, details, b"")
+        self._bookings.book_again(tenant_no, recalled._replace(item=item), corrects, now_ns)
+        return True
 
     def _admit(
         self, submission: Submission, catalog: Catalog, fates: list[Fate | None], now_ns: int
@@ -98,10 +127,17 @@ class Submissions:
             accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
         return accepted, signals
 
-    def _claim(self, tenant_no: int, accepted: list[Accepted], fates: list[Fate | None]) -> list[Accepted]:
-        """Those whose key is new; the others are duplicates or conflicts, also of one another."""
+    def _claim(
+        self, tenant_no: int, door: str, accepted: list[Accepted], fates: list[Fate | None]
+    ) -> list[Accepted]:
+        """Those whose key is new; the others are duplicates or conflicts, also of one another.
+
+        An event that the conditions of its unit kept out may come again from the quarantine.
+        """
         stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.event.key])
-        known = {key: found for key, (found, _) in stored.items()}
+        known = {
+            key: found for key, (found, number) in stored.items() if number != KEPT_OUT or door != QUARANTINE
+        }
         fresh = []
         for item in accepted:
             before = known.get(item.key)
@@ -120,7 +156,7 @@ class Submissions:
     def _record(
         self, submission: Submission, fresh: list[Accepted], catalog: Catalog, now_ns: int
     ) -> list[int]:
-        """Append the events; the number of each, 0 for one that its unit's conditions keep out of the bill."""
+        """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
         sittings: dict[tuple[Identity, str], Sitting] = {}
         numbers = []
@@ -128,7 +164,7 @@ class Submissions:
             event = item.event
             unit = catalog.unit(event.metric)
             if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
-                numbers.append(0)
+                numbers.append(KEPT_OUT)
                 detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
                 self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
                 continue
