@@ -260,8 +260,13 @@ def test_what_we_sign_is_believed_under_either_secret(provider: Provider) -> Non
             provider.verify(held, Incoming(signed, URL, body), NOW_S)
 
 
+HEADERS = (
+    "content-type stripe-signature x-twilio-signature x-twilio-webhooks-signature-settings x-hub-signature-256"
+    " x-twilio-email-event-webhook-signature x-twilio-email-event-webhook-timestamp x-slack-signature x-sign x-time"
+    " x-slack-request-timestamp webhook-id webhook-timestamp webhook-signature"
+).split()
 headers = st.dictionaries(
-    st.sampled_from(sorted({name for provider in schemes for name in provider.kept_headers})),
+    st.sampled_from(HEADERS),
     st.one_of(
         texts,
         st.sampled_from(["t=1,v1=", "v1,", f"t={NOW_S},v1=é", "v0=", str(NOW_S), FORM, "sha256=", "=", ",,"]),
@@ -273,6 +278,7 @@ urls = st.sampled_from([URL, "https://x:99999/", "http://[::1/", "", "https://u:
 @settings(max_examples=150)
 @given(provider=st.sampled_from(schemes), headers=headers, url=urls, body=st.binary(max_size=40))
 @example(PROVIDERS["twilio"], {"x-twilio-signature": "x", "content-type": FORM}, URL, b"a=%ff&\xff")
+@example(PROVIDERS["twilio"], {"x-twilio-signature": "x"}, "http://[::1/", b"{}")
 def test_anything_may_stand_in_the_headers(
     provider: Provider, headers: dict[str, str], url: str, body: bytes
 ) -> None:

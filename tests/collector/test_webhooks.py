@@ -105,6 +105,16 @@ def test_a_delivery_under_a_secret_that_was_set_too_late_is_not_lost(collector: 
     assert sending.log()[0]["verified"]
 
 
+def test_a_delivery_that_was_looked_at_wrongly_is_not_lost(collector: Running) -> None:
+    """A source that named the wrong header is mended, and what it refused is replayed."""
+    who = customer()
+    sending = source(collector, options={"signatureHeader": "X-Wrong"})
+    right = sending._replace(source=sending.source | {"options": {"signatureHeader": "X-Right"}})
+    assert right(usage(who)).status_code == 401
+    sending.change(options={"signatureHeader": "X-Right"})
+    assert sending.replay(sending.log()[0]["deliveryId"])["outcome"] == "accepted"
+
+
 def test_unsigned_deliveries_do_not_fill_the_disk(collector: Running) -> None:
     """Of what nobody known has signed only the latest hundred are kept, and only small bodies."""
     sending = source(collector)

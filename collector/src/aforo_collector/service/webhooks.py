@@ -36,6 +36,7 @@ UNVERIFIED_BYTES_MAX: Final = 65_536
 SWEEP_INTERVAL_NS: Final = 60_000_000_000
 SWEEP_LENGTH: Final = 500
 _NS_PER_S: Final = 1_000_000_000
+_NOT_KEPT: Final = frozenset(("authorization", "cookie", "proxy-authorization", "x-api-key"))
 _AGAIN: Final = "recorded before under this event id; the first one stands, whatever the mapping gives now"
 logger = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -103,16 +104,15 @@ class Webhooks:
         self, source: Source, incoming: Incoming, received_ns: int, stored: Stored | None = None
     ) -> Prepared | Challenge:
         terms = terms_of_source(source)
-        if stored is None:
-            stored = _logged(source, incoming, terms.provider.kept_headers, received_ns)
-        if not stored.verified:
+        if stored is None or not stored.verified:
+            secrets = self.sources.secrets(source, received_ns)
             try:
-                terms.provider.verify(
-                    self.sources.secrets(source, received_ns), incoming, received_ns // _NS_PER_S
-                )
+                terms.provider.verify(secrets, incoming, received_ns // _NS_PER_S)
             except BadSignature as error:
+                stored = stored or _logged(source, incoming, received_ns, verified=False)
                 return Prepared(source, stored, (), str(error))
-        stored = stored._replace(verified=True)
+            stored = stored or _logged(source, incoming, received_ns, verified=True)
+            stored = stored._replace(verified=True)
         try:
             found = extract(terms, source.source_id, incoming)
         except Exception:
@@ -125,11 +125,11 @@ class Webhooks:
         """Queue a delivery: its events and its place in the log are one transaction. Raises `QueueFull`."""
         return self._writer.join(partial(self._record, prepared), len(prepared.events))
 
-    def _record(self, prepared: Prepared, now_ns: int) -> Receipt:
+    def _record(self, prepared: Prepared, now_ns: int) -> Receipt | UnknownSource:
         source, stored = prepared.source, prepared.stored
         rows = self._store.webhooks
         if rows.source(source.source_id) is None:
-            raise UnknownSource(source.source_id)
+            return UnknownSource(source.source_id)  # nothing is written yet: it costs the others nothing
         if prepared.problem:
             return self._refuse(source, stored, prepared.problem)
         events = self._submit(source, prepared.events, now_ns)
@@ -146,8 +146,7 @@ class Webhooks:
     def _refuse(self, source: Source, stored: Stored, problem: str) -> Receipt:
         if not stored.delivery_no:
             rows = self._store.webhooks
-            body = stored.body if len(stored.body) <= UNVERIFIED_BYTES_MAX else b""
-            stored = stored._replace(outcome=REJECTED, detail=problem, body=body)
+            stored = stored._replace(outcome=REJECTED, detail=problem)
             stored = stored._replace(delivery_no=rows.put_delivery(source.tenant_no, stored))
             rows.trim_unverified(source.source_no)
         return Receipt(stored.delivery_no, REJECTED, [])
@@ -235,9 +234,8 @@ class Webhooks:
                 continue
             if future is not None:
                 counts[future.result().outcome] += 1
-        return {"replayed": sum(counts.values()), **counts}, numbers[limit - 1] if len(
-            numbers
-        ) > limit else None
+        more = numbers[limit - 1] if len(numbers) > limit else None
+        return {"replayed": sum(counts.values()), **counts}, more
 
     def sweep(self, now_ns: int) -> bool:
         """A chore: delete deliveries whose retention is over; whether there are more."""
@@ -249,12 +247,13 @@ class Webhooks:
         return False
 
 
-def _logged(source: Source, incoming: Incoming, kept: Sequence[str], received_ns: int) -> Stored:
-    """A delivery as the log keeps it, not signed so far."""
-    headers = {name: incoming.headers[name] for name in kept if name in incoming.headers}
-    packed = zstandard.compress(incoming.body)
+def _logged(source: Source, incoming: Incoming, received_ns: int, *, verified: bool) -> Stored:
+    """A delivery as the log keeps it; the body of a stranger only where it is small."""
+    headers = {name: value for name, value in incoming.headers.items() if name not in _NOT_KEPT}
+    kept = verified or len(incoming.body) <= UNVERIFIED_BYTES_MAX
+    packed = zstandard.compress(incoming.body) if kept else b""
     return Stored(
-        0, source.source_no, received_ns, False, "", "", incoming.url, json.dumps(headers), packed,
+        0, source.source_no, received_ns, verified, "", "", incoming.url, json.dumps(headers), packed,
         len(incoming.body), "[]", 0,
     )  # fmt: skip
 

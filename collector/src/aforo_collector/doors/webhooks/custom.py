@@ -134,7 +134,6 @@ def sample(event_id: str, now_s: int) -> Sample:
 def provider(options: Options) -> Provider:
     """The provider of a source with these options, which are checked."""
     held = DEFAULTS | dict(options)
-    headers = [held[name].lower() for name in ("signatureHeader", "timestampHeader") if name in held]
     return Provider(
         name="custom",
         verify=partial(_verify, held),
@@ -143,7 +142,6 @@ def provider(options: Options) -> Provider:
         sample=sample,
         templates={"*": USAGE},
         fallback=USAGE,
-        kept_headers=(*headers, "content-type"),
         check_secret=check_text_secret,
         mint=mint_text,
     )

@@ -60,7 +60,6 @@ PROVIDER = Provider(
         "pull_request.opened": _template("github.pull_requests", "$.pull_request.created_at"),
     },
     fallback=_template("github.events"),
-    kept_headers=(HEADER.lower(), "x-github-event", "x-github-delivery", "content-type"),
     check_secret=check_text_secret,
     mint=mint_text,
 )

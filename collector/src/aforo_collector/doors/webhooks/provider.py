@@ -63,10 +63,9 @@ class Provider(NamedTuple):
 
     `verify(secrets, incoming, now_s)` raises `BadSignature`. `split(incoming)` raises `MalformedPayload`.
     `templates` are the events that are billed without any mapping, by type; `fallback` is for those that a
-    source asks for by name. `kept_headers` are needed to verify and split again. `sign(secret, incoming,
-    now_s)` gives the headers that `verify` accepts, `sample(event_id, now_s)` a payload to try them with.
-    `check_secret` raises `BadSecret`. `mint` makes a secret from random bytes, None where only the provider
-    can give one.
+    source asks for by name. `sign(secret, incoming, now_s)` gives the headers that `verify` accepts,
+    `sample(event_id, now_s)` a payload to try them with. `check_secret` raises `BadSecret`. `mint` makes a
+    secret from random bytes, None where only the provider can give one.
     """
 
     name: str
@@ -76,6 +75,5 @@ class Provider(NamedTuple):
     sample: Callable[[str, int], Sample]
     templates: Mapping[str, FieldRules]
     fallback: FieldRules
-    kept_headers: tuple[str, ...]
     check_secret: Callable[[str], None]
     mint: Callable[[bytes], str] | None

@@ -114,7 +114,6 @@ PROVIDER = Provider(
     sample=sample,
     templates={"delivered": _template("sendgrid.emails")},
     fallback=_template("sendgrid.events"),
-    kept_headers=(HEADER.lower(), TIME_HEADER.lower(), "content-type"),
     check_secret=check_secret,
     mint=None,
 )

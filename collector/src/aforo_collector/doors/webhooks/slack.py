@@ -85,7 +85,6 @@ PROVIDER = Provider(
         "slash_command": _template("slack.commands"),
     },
     fallback=_template("slack.events"),
-    kept_headers=(HEADER.lower(), TIME_HEADER.lower(), "content-type"),
     check_secret=check_text_secret,
     mint=None,
 )

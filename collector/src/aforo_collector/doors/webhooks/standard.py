@@ -110,7 +110,6 @@ PROVIDER = Provider(
     sample=sample,
     templates={"*": USAGE},
     fallback=USAGE,
-    kept_headers=("webhook-id", "webhook-timestamp", "webhook-signature", "content-type"),
     check_secret=check_secret,
     mint=mint,
 )

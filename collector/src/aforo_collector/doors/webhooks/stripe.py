@@ -87,7 +87,6 @@ PROVIDER = Provider(
         "checkout.session.completed": _template("stripe.checkouts", "amount_total"),
     },
     fallback=_template("stripe.events", "amount"),
-    kept_headers=("stripe-signature", "content-type"),
     check_secret=check_text_secret,
     mint=None,
 )

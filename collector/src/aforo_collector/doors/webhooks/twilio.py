@@ -61,11 +61,15 @@ def _signed_fields(incoming: Incoming) -> str:
         except MalformedPayload as error:
             raise BadSignature(str(error)) from None
         return "".join(name + value for name, value in pairs)
-    hashes = parse_qs(urlsplit(incoming.url).query).get("bodySHA256")
+    hashes = parse_qs(_query(incoming.url)).get("bodySHA256")
     if not hashes:
         raise BadSignature("the body is no form, and the URL does not carry its hash as bodySHA256")
     require_match(hashes[:1], [sha256(incoming.body).hexdigest()])
     return ""
+
+
+def _query(url: str) -> str:
+    return url.partition("#")[0].partition("?")[2]
 
 
 def _spellings(url: str) -> tuple[str, str]:
@@ -84,7 +88,7 @@ def _spellings(url: str) -> tuple[str, str]:
 
 def split(incoming: Incoming) -> list[ProviderEvent]:
     """The status that a callback tells, or the events of an Event Streams sink."""
-    query = dict(parse_qsl(urlsplit(incoming.url).query))
+    query = dict(parse_qsl(_query(incoming.url)))
     if incoming.content_type == FORM or not incoming.body:
         return [_callback({"query": query, **form_of(incoming.body)})]
     value = json_of(incoming.body)
@@ -140,7 +144,6 @@ PROVIDER = Provider(
         "com.twilio.messaging.inbound-message.received": _streamed_template("twilio.messages_received"),
     },
     fallback=_template("twilio.events", Rule(constant=1)),
-    kept_headers=(HEADER.lower(), SETTINGS_HEADER.lower(), "content-type"),
     check_secret=check_text_secret,
     mint=None,
 )
