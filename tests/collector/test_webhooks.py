@@ -199,18 +199,32 @@ def test_one_bad_event_of_a_delivery_costs_only_itself(collector: Running) -> No
     assert len(events(collector, who)) == 3
 
 
-def test_a_redelivery_after_a_crash_is_a_duplicate(start: Start) -> None:
-    """What was answered before a kill -9 is there after it, and comes in only once."""
+def test_a_crash_loses_nothing_that_was_answered_and_doubles_nothing(start: Start) -> None:
+    """After a kill -9 amid deliveries all are sent again: what was answered is a duplicate, and each is there once."""
     collector = start("--dev")
     who = customer()
     sending = source(collector)
-    first = sending.data([usage(who, "1"), usage(who, "2")])
-    assert first["accepted"] == 2
+    answered: list[str] = []
+
+    def send(number: int) -> None:
+        try:
+            if sending(usage(who, str(number))).status_code == 200:
+                answered.append(str(number))
+        except httpx2.HTTPError:
+            return
+        if len(answered) == 20:
+            collector.process.kill()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(60)))
     collector.kill()
     again = sending._replace(collector=start("--dev"))
-    assert again.data([usage(who, "1"), usage(who, "2"), usage(who, "3")])["duplicate"] == 2
-    assert again.replay(first["deliveryId"])["outcome"] == "duplicate"
-    assert len(events(again.collector, who)) == 3
+    outcomes = {str(number): again.data(usage(who, str(number)))["outcome"] for number in range(60)}
+    assert {outcomes[number] for number in answered} == {"duplicate"}
+    assert set(outcomes.values()) == {"accepted", "duplicate"}
+    assert len(events(again.collector, who)) == 60
+    replayed = again.replay(again.log(outcome="accepted")[0]["deliveryId"])
+    assert (replayed["outcome"], len(events(again.collector, who))) == ("duplicate", 60)
 
 
 @pytest.mark.parametrize("failing", ["extract", "submit"])

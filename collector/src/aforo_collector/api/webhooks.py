@@ -21,7 +21,7 @@ import msgspec
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from aforo_collector.doors.webhooks.provider import Challenge, Incoming
 from aforo_collector.service.webhooks import Prepared, Receipt, UnknownSource, unprocessable
@@ -31,7 +31,7 @@ from aforo_collector.store.vault import SealBroken
 from .answers import Answer
 from .bodies import busy, read_body
 from .desk import AtDesk, Desk
-from .problems import Problem
+from .problems import PROBLEM, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,18 @@ router = APIRouter(tags=["webhooks"])
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 PATH = "/v1/ingest/webhook/{source_id}"
+_SHAPES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}},
+    "default": {
+        "description": "Nothing was recorded.",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    },
+}
 _BODY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
 
 
-@router.post(PATH, response_class=Answer, openapi_extra=_BODY)
-@router.post(f"/api{PATH}", response_class=Answer, include_in_schema=False)
+@router.post(PATH, response_class=JSONResponse, responses=_SHAPES, openapi_extra=_BODY)
+@router.post(f"/api{PATH}", response_class=JSONResponse, include_in_schema=False)
 async def receive(request: Request, desk: AtDesk, source_id: str) -> Response:
     """Take in a delivery of a source; the provider's signature over the raw bytes is the credential."""
     body = await read_body(request, desk.bodies, min(BODY_BYTES_MAX, desk.settings.body_bytes_max))

@@ -19,6 +19,7 @@ from .printing import formatted, print_list, print_one
 
 _SOURCES = ("sourceId", "provider", "displayName", "metricName", "active", "path")
 _DELIVERIES = ("deliveryId", "receivedAt", "sourceId", "outcome", "verified", "sizeBytes", "detail")
+_EVENTS = ("eventId", "type", "outcome", "event.customerId", "event.metricName", "event.quantity")
 _SECRET = click.option(
     "--secret",
     envvar="AFORO_WEBHOOK_SECRET",
@@ -185,7 +186,8 @@ def replay(client: Client, delivery: str | None, source: str | None, dry_run: bo
 
 def _told(receipt: dict[str, Any], shape: str) -> int:
     """Print what became of a delivery; fails where it was rejected."""
-    print_one(receipt, shape)
+    print_one(receipt, shape, lambda: print_list(receipt["events"], shape, _EVENTS))
+    print(receipt["outcome"], file=sys.stderr)
     for event in receipt["events"]:
         if event["outcome"] == "rejected":
             print(f"{event['code']}: {event['detail']}", file=sys.stderr)
