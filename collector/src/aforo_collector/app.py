@@ -33,6 +33,8 @@ from aforo_collector.service.keyring import Keyring, digest_of, new_secret
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.repeats import Repeats
 from aforo_collector.service.tokens import Tokens
+from aforo_collector.service.webhook_sources import WebhookSources
+from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.credential_rows import StoredSecret, stored_credentials, stored_secrets
@@ -43,6 +45,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.tenant_rows import newest_catalogs, tenants
 from aforo_collector.store.unpriced_rows import unpriced_calls
+from aforo_collector.store.vault import vault_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +84,9 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                 store, writer, catalogs, stored_credentials(database.write), stored_secrets(database.write)
             )
             tokens = Tokens(keyring, SigningKeys(settings.data), settings.token_issuer)
+            sources = WebhookSources(database, store, writer, vault_of(settings.data, settings.secret_key))
+            webhooks = Webhooks(database, store, writer, sources)
+            writer.chores.append(webhooks.sweep)
             writer.start()
             try:
                 desk = Desk(
@@ -94,6 +100,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
                     Correcting(store, writer),
+                    webhooks,
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, tenants(database.write)))
             finally:

@@ -26,6 +26,11 @@ def _setting(default: Any, env: str, told: str) -> Any:
     return field(default=default, metadata={"env": env, "told": told})
 
 
+def _secret(env: str, told: str) -> Any:
+    """A setting that has no flag, which every user of the machine could read, and that no message repeats."""
+    return field(default="", repr=False, metadata={"env": env, "told": told, "flag": False})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a collector runs with; times in seconds, sizes in bytes."""
@@ -58,6 +63,10 @@ class Settings:
     token_issuer: str = _setting(
         "aforo-collector", "AFORO_TOKEN_ISSUER", "Who access tokens say has issued them."
     )
+    secret_key: str = _secret(
+        "AFORO_SECRET_KEY",
+        "Key under which secrets are kept, base64 of 32 bytes; by default `secret.key` in the data folder.",
+    )
 
     @property
     def unpacked_bytes_max(self) -> int:
@@ -89,7 +98,7 @@ def settings_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Set
 
 
 def _read(name: str, value: Any, source: str) -> Any:
-    if name in ("host", "token_issuer"):
+    if name in ("host", "token_issuer", "secret_key"):
         return str(value)
     if name == "data":
         return Path(value)

@@ -13,6 +13,7 @@ from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.repeats import Repeats
+from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.figures import Figures
@@ -41,6 +42,7 @@ class Desk:
     unpriced: Callable[[int], list[dict[str, Any]]]
     close: Callable[[int, str, str | None], bool]
     corrections: Correcting
+    webhooks: Webhooks
     bodies: Bodies = field(default_factory=Bodies)
 
 

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aforo_collector.domain.catalog_file import CatalogError
+from aforo_collector.doors.webhooks.terms import InvalidTerms
 from aforo_collector.pipeline.admit import Refused
 from aforo_collector.service.corrections import NoSuchEvent, NotCorrectable
 from aforo_collector.service.reading import InvalidQuery
@@ -123,6 +124,15 @@ async def _of_correction(request: Request, error: Exception) -> Response:
     return problem_response(Problem(409, "NOT_CORRECTABLE", f"{error}; nothing was changed"), request)
 
 
+async def _of_terms(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidTerms)
+    errors = [
+        {"parameter": name, "message": message} for name, message in error.problems[:_PROBLEMS_SHOWN_MAX]
+    ]
+    detail = f"{error}; nothing was changed"
+    return problem_response(Problem(422, "INVALID_WEBHOOK_SOURCE", detail, errors=errors), request)
+
+
 async def _of_writer(request: Request, error: Exception) -> Response:
     detail = f"{error}; nothing was changed, send it again after 2 s"
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
@@ -144,6 +154,7 @@ HANDLERS: tuple[tuple[type[Exception], _Handler], ...] = (
     (NoSuchEvent, _of_correction),
     (NotCorrectable, _of_correction),
     (Refused, _of_correction),
+    (InvalidTerms, _of_terms),
     (QueueFull, _of_writer),
     (Exception, _unexpected),
 )

@@ -15,6 +15,9 @@ from . import (
     quota,
     sessions,
     usage_events,
+    webhook_deliveries,
+    webhook_sources,
+    webhooks,
 )
 
 ROUTERS = (
@@ -29,5 +32,8 @@ ROUTERS = (
     api_keys.router,
     oauth.router,
     prices.router,
+    webhooks.router,
+    webhook_sources.router,
+    webhook_deliveries.router,
     health.router,
 )

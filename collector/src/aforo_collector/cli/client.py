@@ -59,6 +59,12 @@ class Client:
         """The whole answer to a body."""
         return self._ask("PUT", path, {}, content=body, headers={"Content-Type": content_type})
 
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = {}
+    ) -> dict[str, Any]:
+        """The whole answer to any request, with its body as it stands."""
+        return self._ask(method, path, {}, content=body, headers=headers)
+
     def items(self, path: str, length_max: int, **parameters: Any) -> Iterator[Any]:
         """The items of a list, over as many pages as it takes, up to a number of them."""
         cursor = None
@@ -74,7 +80,7 @@ class Client:
     def _ask(self, method: str, path: str, parameters: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            response = self._http.request(method, path, params=given, **more)
+            response = self._http.request(method, path, params=given or None, **more)
             answer: dict[str, Any] = response.json()
         except httpx2.HTTPError as error:
             raise Failure(

@@ -36,11 +36,11 @@ def _told(name: str) -> str:
     item = Settings.__dataclass_fields__[name]
     told: str = item.metadata["told"]
     default = item.default
-    shown = "" if default in (None, False) else f" Default {default}."
+    shown = "" if default in (None, False, "") else f" Default {default}."
     return f"{told}{shown} [{item.metadata['env']}]"
 
 
-@click.command(help=main.__doc__)
+@click.command(help=main.__doc__, epilog=f"Environment only: {_told('secret_key')}")
 @click.option("--host", help=_told("host"))
 @click.option("--port", help=_told("port"))
 @click.option("--data", metavar="DIR", help=_told("data"))

@@ -205,5 +205,24 @@ CREATE TABLE usage_daily (
 ) WITHOUT ROWID;
 INSERT INTO counters VALUES ('roll_ups_due', 1);
 """,
+    """
+CREATE TABLE webhook_sources (
+    source_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL, settings TEXT NOT NULL, active INTEGER NOT NULL, retention_days INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, secret BLOB NOT NULL, former BLOB NOT NULL, former_until_ns INTEGER NOT NULL,
+    deleted_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_sources_by_tenant ON webhook_sources (tenant_no);
+CREATE TABLE webhook_deliveries (
+    delivery_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_no INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL, verified INTEGER NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL,
+    url TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+    events TEXT NOT NULL, replayed_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_deliveries_by_tenant ON webhook_deliveries (tenant_no);
+CREATE INDEX webhook_deliveries_by_outcome ON webhook_deliveries (source_no, outcome);
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (source_no, received_ns);
+CREATE INDEX webhook_deliveries_unverified ON webhook_deliveries (source_no) WHERE verified = 0;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
