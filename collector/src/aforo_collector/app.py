@@ -27,6 +27,7 @@ from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.closing import close_session
 from aforo_collector.service.intake import Intake
 from aforo_collector.service.reading import Reading
+from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.figures import figures
@@ -35,6 +36,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.tenant_rows import newest_catalogs, stored_keys
 from aforo_collector.store.unpriced_rows import unpriced_calls
+from aforo_collector.store.upload_files import UploadFiles
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,10 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
             catalogs = Catalogs(store, writer)
             credentials = _credentials(settings, database, store, policy, say)
             _load_catalogs(database, catalogs, credentials, settings)
+            files = UploadFiles(settings.data)
+            uploads = Uploads(database, store, writer, files, settings.upload_unpacked_bytes_max)
             writer.start()
+            uploads.start()
             try:
                 desk = Desk(
                     settings,
@@ -78,12 +83,14 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     writer,
                     catalogs,
                     Reading(database, catalogs.catalog, policy),
+                    uploads,
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, credentials))
             finally:
+                uploads.stop()
                 writer.stop()
         finally:
             database.close()

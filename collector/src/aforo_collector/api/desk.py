@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.reading import Reading
+from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.figures import Figures
@@ -32,6 +33,7 @@ class Desk:
     writer: Writer
     catalogs: Catalogs
     reading: Reading
+    uploads: Uploads
     figures: Callable[[], Figures]
     unpriced: Callable[[int], list[dict[str, Any]]]
     close: Callable[[int, str, str | None], bool]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, sessions, usage_events
+from . import catalog, health, intake, invoices, prices, sessions, uploads, usage_events
 
 ROUTERS = (
     sessions.router,
     usage_events.router,
+    uploads.router,
     invoices.router,
     intake.router,
     catalog.router,

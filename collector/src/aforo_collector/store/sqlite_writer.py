@@ -11,6 +11,7 @@ from .session_rows import SessionRows
 from .sqlite import Database
 from .submitted_rows import KeyRows, SubmittedRows
 from .trace_rows import TraceRows
+from .upload_rows import UploadRows
 
 
 class SqliteWriter:
@@ -29,6 +30,7 @@ class SqliteWriter:
         self.calls = CallRows(self._db)
         self.submitted = SubmittedRows(self._db, self.interning)
         self.keys = KeyRows(self._db)
+        self.uploads = UploadRows(self._db)
 
     def begin(self) -> None:
         """Start a transaction."""
