@@ -12,6 +12,7 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.cost import Cost, Pools, Rates, Unpriced, cost_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.session import Policy
+from aforo_collector.domain.submission import IntakeReport, RawEvent, Submission
 from aforo_collector.doors.otlp import PROTOBUF, decode
 from aforo_collector.service.intake import Delivery, Intake, Receipt
 from aforo_collector.store.sqlite import Database
@@ -54,29 +55,43 @@ class Engine:
         self.database.close()
         self.open()
 
-    def fail(self, *bodies: bytes) -> None:
+    def fail(self, *brought: bytes | Submission) -> None:
         """Do all the work of a transaction, and lose it at its commit, as with a full disk."""
         self.store.begin()
-        for body in bodies:
-            delivery = Delivery(self.tenant_no, PROTOBUF, body, decode(body, PROTOBUF, self.now_ns))
-            self.intake.take(delivery, self.now_ns)
+        for one in brought:
+            self._take(one)
         self.intake.finish(self.now_ns)
         self.store.events.flush()
         self.intake.forget()
         self.store.rollback()
 
     def send(self, *bodies: bytes) -> list[Receipt]:
-        """Deliver bodies in one transaction."""
+        """Deliver bodies of spans in one transaction."""
+        return [receipt for receipt in self.bring(*bodies) if isinstance(receipt, Receipt)]
+
+    def submit(self, *events: RawEvent, **how: Any) -> IntakeReport:
+        """Submit events in one transaction; `how` are fields of the submission."""
+        [report] = self.bring(self.submission(*events, **how))
+        assert isinstance(report, IntakeReport)
+        return report
+
+    def submission(self, *events: RawEvent, door: str = "http", **how: Any) -> Submission:
+        """A submission of this engine's tenant."""
+        return Submission(self.tenant_no, door, events, **how)
+
+    def bring(self, *brought: bytes | Submission) -> list[Receipt | IntakeReport]:
+        """Bodies of spans and submissions of events, in one transaction."""
         self.store.begin()
-        receipts = [
-            self.intake.take(
-                Delivery(self.tenant_no, PROTOBUF, body, decode(body, PROTOBUF, self.now_ns)), self.now_ns
-            )
-            for body in bodies
-        ]
+        reports = [self._take(one) for one in brought]
         self.intake.finish(self.now_ns)
         self.store.commit(self.policy)
-        return receipts
+        return reports
+
+    def _take(self, one: bytes | Submission) -> Receipt | IntakeReport:
+        if isinstance(one, Submission):
+            return self.intake.submissions.submit(one, self.now_ns)
+        delivery = Delivery(self.tenant_no, PROTOBUF, one, decode(one, PROTOBUF, self.now_ns))
+        return self.intake.take(delivery, self.now_ns)
 
     def query(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         """Rows of the store."""
