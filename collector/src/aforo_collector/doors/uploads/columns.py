@@ -54,6 +54,8 @@ class Columns:
 
     def events(self, records: Sequence[Sequence[str]], lines: Sequence[int]) -> list[RawEvent | Refusal]:
         """The event of each row of cells, or why it is none; every row has as many cells as the header."""
+        if not records:
+            return []
         faults: Faults = {}
         cells = list(zip(*records, strict=True))
         found: dict[str, Values] = {

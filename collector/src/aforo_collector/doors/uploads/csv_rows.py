@@ -2,8 +2,9 @@
 
 A row ends with a line feed outside of quotes, before it perhaps a carriage return. A row whose quotes are
 wrong, or which does not end within `ROW_BYTES_MAX` bytes and `ROW_LINES_MAX` lines, is refused as far as
-its first line, and reading goes on behind that: a quote too many cannot swallow the rows after it. Where
-rows begin and end therefore depends on the file alone, not on how it came or where reading began.
+its first line, and reading goes on behind that: a quote too many does not swallow what follows. (Where a later
+quote closes it, the lines between are one row by the rules; having the wrong number of cells, it is refused
+and shown as a whole.) Where rows begin and end depends on the file alone, not on how it came.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .columns import Columns
 from .rows import ROW_BYTES_MAX, Layout, Place, Rows, UnreadableFile
 from .window import Window
 
-ROW_LINES_MAX: Final = 256
+ROW_LINES_MAX: Final = 128
 
 Record: TypeAlias = list[str] | Refusal
 """The cells of a row; [] for a blank line."""
