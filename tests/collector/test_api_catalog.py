@@ -30,11 +30,11 @@ def test_a_catalog_comes_back_as_it_was_put(start: Start) -> None:
     """GET gives what PUT took, and PUT of that changes nothing."""
     collector = start("--dev")
     answer = put(collector, catalog_for("acme"))
-    assert answer["meta"] == {"changed": True, "repriced": 0}
+    assert answer["meta"] == {"changed": True, "rebooked": 0, "repriced": 0}
     exported = collector.data("/v1/catalog")
     assert exported == answer["data"]
     assert put(collector, exported) == {
-        "success": True, "data": exported, "meta": {"changed": False, "repriced": 0},
+        "success": True, "data": exported, "meta": {"changed": False, "rebooked": 0, "repriced": 0},
     }  # fmt: skip
     collector.kill()
     assert start("--dev").data("/v1/catalog") == exported
@@ -106,6 +106,7 @@ def test_a_price_that_arrives_later_is_booked_for_earlier_calls(start: Start) ->
     price = {"provider": "in-house", "model": "in-house*", "input_mtok": "100", "output_mtok": "1000"}
     assert put(collector, catalog_for(acme, price_overrides=[price]))["meta"] == {
         "changed": True,
+        "rebooked": 0,
         "repriced": 2,
     }
     assert collector.data("/v1/unpriced") == []

@@ -130,7 +130,7 @@ def _warm_up(catalogs: Catalogs, credentials: Credentials) -> None:
     try:
         for tenant in credentials.tenants:
             catalogs.book(tenant.tenant_no).preload()
-            catalogs.reprice(tenant.tenant_no)
+            catalogs.catch_up(tenant.tenant_no)
     except Exception:
         logger.exception("costs that were unknown were not looked up again; it is tried at the next start")
 

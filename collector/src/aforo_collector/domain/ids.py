@@ -10,6 +10,19 @@ def span_event_id(trace_id: bytes, span_id: int, metric: str) -> str:
     return f"{trace_id.hex()}-{span_id & 0xFFFFFFFFFFFFFFFF:016x}-{metric}"
 
 
+def span_of_event_id(event_id: str) -> tuple[bytes, int] | None:
+    """(trace id, span id) of `span_event_id`; None for another text."""
+    trace, _, rest = event_id.partition("-")
+    span = rest.partition("-")[0]
+    try:
+        trace_id, span_id = bytes.fromhex(trace), bytes.fromhex(span)
+    except ValueError:
+        return None
+    if len(trace_id) != 16 or len(span_id) != 8:
+        return None
+    return trace_id, int.from_bytes(span_id, "big", signed=True)
+
+
 def final_event_id(tenant_id: str, customer_id: str, session_id: str, metric: str) -> str:
     """The id of the final billing event of a session for one metric."""
     said = f"{tenant_id}\x1f{customer_id}\x1f{session_id}".encode()

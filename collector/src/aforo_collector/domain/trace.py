@@ -38,6 +38,8 @@ LISTED = 1 << 12
 """The span is among those that are looked through for echoes."""
 UNSEEN = 1 << 13
 """An agent whose instrumentation tells of no call of a model."""
+STRUCK = 1 << 14
+"""Somebody took the bill for this span back by hand."""
 _BELOW = TOKENS_BELOW | CALL_BELOW
 _COPY = TWIN | ECHO
 _MODEL, _TOOL, _AGENT, _USAGE = (
@@ -325,18 +327,20 @@ class Standing(Enum):
     """The same call as the span below (model) or above (tool)."""
     TWIN = "twin"
     """The same call as a span elsewhere."""
+    STRUCK = "voided"
+    """Taken back by hand."""
     NONE = "structure"
     """Bills nothing by nature."""
 
 
-_RECORD, _CLAIM, _WRAPPER, _TWIN, _NONE = Standing  # an enum's own look-up is slow
+_RECORD, _CLAIM, _WRAPPER, _TWIN, _STRUCK, _NONE = Standing  # an enum's own look-up is slow
 
 
 def standing(node: Node, ignored: int = 0) -> Standing:
     """The leaf rule, from what the links have told the node; `ignored` are flags to take as not set."""
     flags = node.flags & ~ignored
-    if flags & _COPY:
-        return _TWIN
+    if flags & (_COPY | STRUCK):
+        return _TWIN if flags & _COPY else _STRUCK
     role = flags & ROLE_MASK
     if role == _MODEL:
         if flags & BEARS_TOKENS:

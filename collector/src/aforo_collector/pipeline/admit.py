@@ -299,6 +299,24 @@ def digest(event: UsageEvent, metadata: str, details: str) -> bytes:
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+def stated(event: UsageEvent) -> dict[str, object]:
+    """An admitted event as a door would have found it; times in epoch seconds, exact."""
+    said: dict[str, object] = {
+        **event.details,
+        "customerId": event.customer_id,
+        "metricName": event.metric,
+        "quantity": event.quantity,
+        "occurredAt": Decimal(event.occurred_ns).scaleb(-9),
+        "sessionId": event.session_id,
+        "agentId": event.agent_id,
+        "traceId": event.trace_id,
+        "metadata": event.metadata,
+    }
+    if event.duration_ns:
+        said["executionDurationMs"] = event.duration_ns // _NS_PER_MS
+    return said
+
+
 def stated_fields(event: UsageEvent) -> dict[str, str]:
     """What prices and filter conditions can look at, as text: the scalars of the metadata before the rest."""
     found = scalars(event.details)

@@ -17,6 +17,7 @@ from aforo_collector.domain.trace import (
     CUT,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
     Node,
     Standing,
     Tree,
@@ -214,30 +215,69 @@ class Accounts:
         node.event_no = 0
         return void_no
 
-    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
-        """Record an unpriced event again if its cost is known by now; the old one is voided."""
+    def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
+        """Void what a span is billed for, for good; returns the number of the VOID, 0 if it was voided before."""
+        _, tree, node = self._origin(tenant_no, event_no)
+        if node.event_no != event_no:
+            return 0
+        node.flags |= STRUCK
+        void_no = self._void(tenant_no, node, now_ns)
+        self._store.traces.save(tree.trace_no, [node], [])
+        return void_no
+
+    def _origin(self, tenant_no: int, event_no: int) -> tuple[Strand, Tree, Node]:
+        """The strand, the tree and the node of the span that an event is of."""
         row = self._store.events.load(event_no)
         strand, trace_id = self._store.traces.stored_strand(row["strand_no"])
         trace_no, _ = self._store.traces.trace(trace_id, tenant_no)
         tree = Tree(trace_id, trace_no, self._store.traces.load, self._archive.span_of)
         node = tree.find(row["span_id"])
         assert node is not None, "an event has its span"
+        return strand, tree, node
+
+    def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an unpriced event again if its cost is known by now; the old one is voided."""
+        strand, tree, node = self._origin(tenant_no, event_no)
         if node.event_no != event_no:
             return False  # recorded again meanwhile
         span = tree.span(node)
         _ask_others(tree, node)
         cost_of = self._contracts.cost_of(tenant_no)
-        occurrence = meter(node, span, cost_of)
-        if occurrence.cost is None:
+        if meter(node, span, cost_of).cost is None:
             return False
+        return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def rebook(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an event again if the terms of its payer make another one of it by now."""
+        row = self._store.events.load(event_no)
+        strand, tree, node = self._origin(tenant_no, event_no)
+        if node.event_no != event_no:
+            return False
+        span = tree.span(node)
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        recorded = occurrence_of(row, self._store.interning.text)
+        wanted = (
+            _rated_usage(span, recorded, terms)[0]
+            if span.recorded
+            else terms.rated(recorded._replace(revenue=None))
+        )
+        if (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
+            return False
+        _ask_others(tree, node)
+        return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:
+        span = tree.span(node)
         session = self._finals.current(self._store.sessions.load(strand.session_no), now_ns)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        cost_of = self._contracts.cost_of(tenant_no)
         corrects = self._void(tenant_no, node, now_ns)
         account = Account(strand, session, terms, cost_of, [], [(node, span, corrects)])
         self._book(tenant_no, payer, account, now_ns)
         self._store.sessions.changed(session)
-        self._store.traces.save(trace_no, [node], [])
+        self._store.traces.save(tree.trace_no, [node], [])
         return True
 
     def settle_sessions(self, tree: Tree) -> None:

@@ -106,17 +106,11 @@ class Bookings:
         strand, session, terms, payer, joined, booked = sitting
         occurred_ns = event.occurred_ns or now_ns
         late = session is not None and session.closed_ns > 0
-        cost_of = self._contracts.cost_of(tenant_no)
         session_no = session.session_no if session is not None else 0
         main_no = 0
-        parts = parts_of(event, catalog.unit(event.metric), payer.product_type, cost_of, occurred_ns)
-        for number, (occurrence, own) in enumerate(parts):
+        parts = self._rated_parts(tenant_no, event, payer, terms, catalog, occurred_ns)
+        for number, (rated, units) in enumerate(parts):
             metadata = None if number else item.metadata or None
-            if occurrence.kind == Kind.USAGE:
-                units, rated = 0, _rated(occurrence, event, terms)
-            else:
-                units = terms.mask_of(occurrence.kind, own)
-                rated = terms.rated_as(occurrence, units)
             event_no = self._store.events.append(
                 tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata
             )  # fmt: skip
@@ -129,6 +123,22 @@ class Bookings:
         if session is not None and not late and not corrects:
             joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
         return main_no
+
+    def _rated_parts(
+        self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
+    ) -> list[tuple[Occurrence, int]]:  # fmt: skip
+        """What an event is, each with the bit mask of the metrics that are written of it."""
+        cost_of = self._contracts.cost_of(tenant_no)
+        parts: list[tuple[Occurrence, int]] = []
+        for occurrence, own in parts_of(
+            event, catalog.unit(event.metric), payer.product_type, cost_of, occurred_ns
+        ):
+            if occurrence.kind == Kind.USAGE:
+                parts.append((_rated(occurrence, event, terms), 0))
+            else:
+                units = terms.mask_of(occurrence.kind, own)
+                parts.append((terms.rated_as(occurrence, units), units))
+        return parts
 
     def settle(self, sitting: Sitting, now_ns: int) -> None:
         """Count what was booked into the session."""
@@ -171,7 +181,7 @@ class Bookings:
         """Void every part of an event; returns the number of the first VOID, 0 if it was voided before."""
         first = 0
         for event_no, row in recalled.parts:
-            if self._store.events.voided(event_no):
+            if self._store.events.voided_by(event_no):
                 return 0
             occurrence = occurrence_of(row, self._store.interning.text)
             strand, _ = self._store.traces.stored_strand(row["strand_no"])
@@ -192,9 +202,33 @@ class Bookings:
         payer = payer_of_event(item.event, catalog, caller)
         sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
         number = self.append(tenant_no, door, item, sitting, catalog, now_ns, corrects)
+        if sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
+            sitting.session.lead = payer
         self.settle(sitting, now_ns)
         self._store.keys.move(tenant_no, item.key, number)
         return number
+
+    def rebook(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Book an event again if the terms of now make something else of it than what was booked."""
+        recalled = self.recall(event_no)
+        main_no, row = recalled.parts[0]
+        if event_no != main_no or self._store.events.voided_by(main_no):
+            return False
+        item = recalled.item
+        catalog = self._contracts.catalog(tenant_no)
+        payer = payer_of_event(item.event, catalog, recalled.caller)
+        strand, _ = self._store.traces.stored_strand(row["strand_no"])
+        payer_no, _ = self._store.interning.payer(tenant_no, payer)
+        terms = self._contracts.terms(tenant_no, payer_no, payer)
+        found = self._rated_parts(tenant_no, item.event, payer, terms, catalog, row["occurred_ns"])
+        booked = [
+            (occurrence_of(each, self._store.interning.text), each["units"]) for _, each in recalled.parts
+        ]
+        if payer_no == strand.payer_no and found == booked:
+            return False
+        corrects = self.take_back(tenant_no, recalled, now_ns)
+        self.book_again(tenant_no, recalled, corrects, now_ns)
+        return True
 
     def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Book an event again whose cost was unknown, if it is known by now."""

@@ -11,6 +11,7 @@ from aforo_collector.domain.catalog_file import export, parse
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
+from .rebooking import newly_sold, rebook
 from .repricing import reprice
 from .writer import Writer
 
@@ -51,8 +52,9 @@ class Catalogs:
     def apply(self, tenant_no: int, document: object) -> dict[str, Any]:
         """Replace a tenant's catalog; waits for the commit.
 
-        Returns `{"changed", "repriced"}`: whether it differs from the one before, and how many events got
-        the cost that was unknown before. Raises `CatalogError`, then nothing was changed.
+        Returns `{"changed", "rebooked", "repriced"}`: whether it differs from the one before, how many events of
+        customers that it brings were booked again, and how many got the cost that was unknown before. Raises
+        `CatalogError`, then nothing was changed.
         """
         catalog = parse(document)
         with self._pricing:
@@ -61,11 +63,13 @@ class Catalogs:
     def _apply(self, tenant_no: int, catalog: Catalog) -> dict[str, Any]:
         before = self.catalog(tenant_no)
         if catalog == before and tenant_no in self._catalogs:
-            return {"changed": False, "repriced": 0}
+            return {"changed": False, "rebooked": 0, "repriced": 0}
         body = json.dumps(export(catalog))
 
         def replace(now_ns: int) -> None:
             self._store.put_catalog(tenant_no, body, now_ns)
+            for customer_id in newly_sold(before, catalog):
+                self._store.plan_rebooking(tenant_no, customer_id)
             self._use(tenant_no, catalog)
 
         try:
@@ -73,9 +77,14 @@ class Catalogs:
         except BaseException:
             self._writer.command(lambda _: self._use(tenant_no, before)).result()
             raise
-        return {"changed": True, "repriced": reprice(self._store, self._writer, tenant_no)}
+        return {
+            "changed": True,
+            "rebooked": rebook(self._store, self._writer, tenant_no),
+            "repriced": reprice(self._store, self._writer, tenant_no),
+        }
 
-    def reprice(self, tenant_no: int) -> int:
-        """Record the costs of a tenant that have become known; returns how many."""
+    def catch_up(self, tenant_no: int) -> int:
+        """Finish what a tenant's catalog began, and book the costs that have become known; returns how many."""
         with self._pricing:
+            rebook(self._store, self._writer, tenant_no)
             return reprice(self._store, self._writer, tenant_no)

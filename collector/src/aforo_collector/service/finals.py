@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+from aforo_collector.domain.money import ZERO
 from aforo_collector.domain.session import NS_PER_MS, CloseReason, Policy, Session
 from aforo_collector.domain.usage import Kind, Occurrence
+from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.views import session_totals
 
@@ -71,3 +73,26 @@ class Finals:
             metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
         )  # fmt: skip
         self._store.sessions.changed(session)
+
+    def rebook(self, event_no: int, now_ns: int) -> bool:
+        """Write a session's final event again if the terms of its payer make another one of it by now."""
+        row = self._store.events.load(event_no)
+        strand, _ = self._store.traces.stored_strand(row["strand_no"])
+        session = self._store.sessions.load(strand.session_no)
+        recorded = occurrence_of(row, self._store.interning.text)
+        if session.final_event_no != event_no or not recorded.calls:
+            return False
+        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        terms = self._contracts.terms(session.tenant_no, strand.payer_no, payer)
+        wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(Kind.FINAL)
+        if (wanted, units) == (recorded, row["units"]):
+            return False
+        events = self._store.events
+        void_no = events.take_back(event_no, session.tenant_no, strand, row, recorded, False, now_ns)
+        session.totals.revenue += (wanted.revenue or ZERO) - (recorded.revenue or ZERO)
+        session.final_event_no = events.append(
+            session.tenant_no, strand, 0, row["occurred_ns"], row["duration_ns"], units, wanted, False, now_ns,
+            void_no, row["metadata"],
+        )  # fmt: skip
+        self._store.sessions.changed(session)
+        return True

@@ -16,6 +16,7 @@ from aforo_collector.domain.metering import CostOf
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import ARRIVED, Node, Tree, link, settle
+from aforo_collector.domain.usage import Kind
 from aforo_collector.doors.otlp import Rejection
 from aforo_collector.pipeline.admit import Refused, digest, recorded_event
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -185,6 +186,24 @@ class Intake:
         if self._store.submitted.load(event_no) is not None:
             return self.bookings.reprice(tenant_no, event_no, now_ns)
         return self._accounts.reprice(tenant_no, event_no, now_ns)
+
+    def rebook(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
+        """Record an event again if the terms of now make something else of it."""
+        if self._store.submitted.load(event_no) is not None:
+            return self.bookings.rebook(tenant_no, event_no, now_ns)
+        kind = self._store.events.load(event_no)["kind"]
+        if kind == Kind.FINAL:
+            return self.finals.rebook(event_no, now_ns)
+        return kind != Kind.VOID and self._accounts.rebook(tenant_no, event_no, now_ns)
+
+    def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
+        """Void what a span is billed for, for good; returns the number of the VOID, 0 if there was nothing."""
+        return self._accounts.strike(tenant_no, event_no, now_ns)
+
+    def node_of(self, tenant_no: int, trace_id: bytes, span_id: int) -> Node | None:
+        """The stored node of a span, None for a span that is not known."""
+        trace_no, known = self._store.traces.trace(trace_id, tenant_no)
+        return self._store.traces.load(trace_no, span_id) if known else None
 
     def finish(self, now_ns: int) -> None:
         """Account for everything that was linked since the last time."""

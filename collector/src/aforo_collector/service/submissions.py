@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
-from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import (
     CONFLICT,
     DUPLICATE,
@@ -21,13 +21,14 @@ from aforo_collector.domain.submission import (
     REJECTED,
     Fate,
     IntakeReport,
+    RawEvent,
     Refusal,
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated_fields
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated, stated_fields
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
-from aforo_collector.pipeline.wire_names import SESSION_END
+from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Accepted, Bookings, Sitting
@@ -36,6 +37,8 @@ from .event_texts import fields_text, raw_text
 from .finals import Finals
 
 FILTERED = "FILTERED"
+_FIXED = frozenset(("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs"))
+"""What says which event it is, whose, and when; another one is another event."""
 
 
 class Submissions:
@@ -72,6 +75,27 @@ class Submissions:
             fates[item.place] = Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
+
+    def amend(self, tenant_no: int, event_no: int, changes: RawEvent, now_ns: int) -> bool:
+        """Book an event again with some fields changed; raises `Refused`. False if that changes nothing."""
+        recalled = self._bookings.recall(event_no)
+        fixed = _FIXED & {NAMES.get(name, name) for name in changes}
+        if fixed:
+            detail = f"{', '.join(sorted(fixed))} cannot be amended; void the event and send another one"
+            raise Refused("NOT_AMENDABLE", detail, min(fixed))
+        catalog = self._contracts.catalog(tenant_no)
+        before = recalled.item
+        raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
+        raw["idempotencyKey"] = before.key
+        event = admit(raw, catalog, (0, 2**63), NOBODY)
+        metadata, details = fields_text(event.metadata), fields_text(event.details)
+        voided_by = self._store.events.voided_by(event_no)
+        if event == before.event and not voided_by:
+            return False
+        corrects = self._bookings.take_back(tenant_no, recalled, now_ns) or voided_by
+        item = Accepted(0, event, before.key, metadata, details, b"")
+        self._bookings.book_again(tenant_no, recalled._replace(item=item), corrects, now_ns)
+        return True
 
     def _admit(
         self, submission: Submission, catalog: Catalog, fates: list[Fate | None], now_ns: int

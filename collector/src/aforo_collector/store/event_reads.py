@@ -91,6 +91,15 @@ class EventReads:
             for start in range(0, len(numbers), CHUNK_EVENTS):
                 yield from self.entries(numbers[start : start + CHUNK_EVENTS], conditions, values)
 
+    def numbers(self, customer_no: int, from_no: int, count_max: int) -> list[int]:
+        """The next numbers of a customer's events, corrections included, from a number on."""
+        found: list[int] = []
+        for numbers in self._ascending(customer_no, from_no):
+            found += numbers
+            if len(found) >= count_max:
+                break
+        return found[:count_max]
+
     def during(
         self, customer_no: int, hours: tuple[int, int], left: int, before_no: int | None = None
     ) -> Iterator[tuple[int, Entry]]:

@@ -127,10 +127,10 @@ class EventRows:
             event_no,
         )  # fmt: skip
 
-    def voided(self, event_no: int) -> bool:
-        """Whether an event was taken back."""
-        row = self._db.execute("SELECT 1 FROM voided WHERE event_no = ?", (event_no,)).fetchone()
-        return row is not None
+    def voided_by(self, event_no: int) -> int:
+        """The number of the VOID that took an event back, 0 for none."""
+        row = self._db.execute("SELECT by_event_no FROM voided WHERE event_no = ?", (event_no,)).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def latest_calls(self, customer_no: int, count_max: int) -> list[tuple[bytes, int, int]]:
         """(trace id, span id, event number) of a customer's latest model and tool calls, newest first."""

@@ -126,6 +126,13 @@ CREATE TABLE submitted (
 CREATE INDEX submitted_by_session ON submitted (session_no) WHERE session_no > 0;
 CREATE INDEX submitted_by_trace ON submitted (trace_id) WHERE trace_id <> '';
 CREATE TABLE set_aside (quarantine_no INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE rebookings (
+    customer_no INTEGER PRIMARY KEY, tenant_no INTEGER NOT NULL, next_event_no INTEGER NOT NULL
+);
+CREATE TABLE assignments (
+    trace_id BLOB NOT NULL, tenant_no INTEGER NOT NULL, customer_id TEXT NOT NULL,
+    PRIMARY KEY (trace_id, tenant_no)
+) WITHOUT ROWID;
 """,
     """
 CREATE TABLE upload_jobs (

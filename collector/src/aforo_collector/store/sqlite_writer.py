@@ -5,11 +5,13 @@ from __future__ import annotations
 from aforo_collector.domain.session import Policy
 
 from .call_rows import CallRows
+from .event_reads import EventReads
 from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
 from .sqlite import Database
 from .submitted_rows import KeyRows, SubmittedRows
+from .texts import Texts
 from .trace_rows import TraceRows
 from .upload_rows import UploadRows
 
@@ -87,6 +89,34 @@ class SqliteWriter:
         """Numbers of the events whose cost is unknown."""
         rows = self._db.execute("SELECT event_no FROM unpriced WHERE tenant_no = ?", (tenant_no,)).fetchall()
         return [row[0] for row in rows]
+
+    def plan_rebooking(self, tenant_no: int, customer_id: str) -> None:
+        """Note that all events of a customer are to be looked at again; nothing if there are none."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO rebookings SELECT customer_no, tenant_no, 0 FROM customers"
+            " WHERE tenant_no = ? AND customer_id = ?",
+            (tenant_no, customer_id),
+        )
+
+    def rebooking(self, tenant_no: int, count_max: int) -> tuple[int, list[int]] | None:
+        """(customer number, next event numbers) of a rebooking that is under way; None when all are done."""
+        row = self._db.execute(
+            "SELECT customer_no, next_event_no FROM rebookings WHERE tenant_no = ? LIMIT 1", (tenant_no,)
+        ).fetchone()
+        if row is None:
+            return None
+        self.events.flush_rows()
+        events = EventReads(self._db, tenant_no, Texts(self._db))
+        return row[0], events.numbers(row[0], row[1], count_max)
+
+    def rebooked(self, customer_no: int, next_event_no: int | None) -> None:
+        """Note how far a rebooking has come; None when it is done."""
+        if next_event_no is None:
+            self._db.execute("DELETE FROM rebookings WHERE customer_no = ?", (customer_no,))
+        else:
+            self._db.execute(
+                "UPDATE rebookings SET next_event_no = ? WHERE customer_no = ?", (next_event_no, customer_no)
+            )
 
     def put_catalog(self, tenant_no: int, body: str, now_ns: int) -> None:
         """Append a version of a tenant's catalog."""

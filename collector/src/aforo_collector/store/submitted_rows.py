@@ -60,12 +60,12 @@ class SubmittedRows:
         """(key, start, end, payer) of the events of a session, times in ns; once for each that was submitted."""
         self.flush()
         rows = self._db.execute(
-            "SELECT key, occurred_ns - duration_ns, occurred_ns, payer_no FROM submitted"
+            "SELECT key, occurred_ns - duration_ns, occurred_ns, payer_no, max(event_no) FROM submitted"
             " CROSS JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
-            " WHERE submitted.session_no = ? AND part = 0 AND corrects = 0",
+            " WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
             (session_no,),
         ).fetchall()
-        return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no in rows]
+        return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no, _ in rows]
 
     def last_no(self) -> int:
         """The number of the last event that is written, 0 for none."""

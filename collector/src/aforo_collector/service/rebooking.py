@@ -1,0 +1,50 @@
+"""Usage of customers that were not in the catalog yet, booked again once they are.
+
+What an unknown customer uses is accepted and kept; no plan says what it costs or which metrics are written.
+When a catalog brings the customer, or a product it did not have, its events are looked at once more, and those
+that the new terms make something else of are voided and booked again.
+"""
+
+from __future__ import annotations
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.metrics import PRODUCT_TYPES
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .writer import Writer
+
+EVENTS_AT_ONCE = 500
+
+
+def newly_sold(before: Catalog, after: Catalog) -> list[str]:
+    """Customers that have a plan now for a product type that they had none for."""
+    return [
+        customer.id
+        for customer in after.customers
+        if any(
+            before.basis(customer.id, kind) is None and after.basis(customer.id, kind) is not None
+            for kind in PRODUCT_TYPES
+        )
+    ]
+
+
+def rebook(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
+    """Finish the rebookings of a tenant; returns how many events were booked again.
+
+    A transaction for every few hundred, which also notes how far it came: what a crash leaves undone is done
+    at the next start.
+    """
+
+    def some(now_ns: int) -> int | None:
+        found = store.rebooking(tenant_no, EVENTS_AT_ONCE)
+        if found is None:
+            return None
+        customer_no, numbers = found
+        booked = sum(writer.intake.rebook(tenant_no, number, now_ns) for number in numbers)
+        store.rebooked(customer_no, numbers[-1] + 1 if numbers else None)
+        return booked
+
+    booked = 0
+    while (more := writer.command(some).result()) is not None:
+        booked += more
+    return booked

@@ -1,0 +1,69 @@
+"""Customers that are not in the catalog yet: what they use is kept, and billed once they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.service.rebooking import newly_sold
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from . import readings
+from .engine import Engine, body
+from .test_intake_properties import traces
+from .test_submission_properties import events, read
+
+
+def bring_catalog(made: Engine, catalog: Catalog, slices: int) -> None:
+    """What applying a catalog does, a few events at a time."""
+    before = made.intake.contracts.catalog(made.tenant_no)
+    made.store.begin()
+    for customer in newly_sold(before, catalog):
+        made.store.plan_rebooking(made.tenant_no, customer)
+    made.store.commit(made.policy)
+    made.catalog = catalog
+    made.intake.contracts.use(made.tenant_no, catalog)
+    while True:
+        made.store.begin()
+        found = made.store.rebooking(made.tenant_no, slices)
+        if found is not None:
+            for number in found[1]:
+                made.intake.rebook(made.tenant_no, number, made.now_ns)
+            made.store.rebooked(found[0], found[1][-1] + 1 if found[1] else None)
+        made.store.commit(made.policy)
+        if found is None:
+            return
+        made.restart()
+
+
+def told(made: Engine) -> Any:
+    """What users read, without what says that something was booked twice."""
+    return json.loads(read(made))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_customer_that_comes_later_is_billed_as_if_it_had_been_there(data: st.DataObject) -> None:
+    """Usage before the catalog knows its customer, and after, reads the same once the catalog is applied."""
+    catalog = readings.catalog()
+    nobody = replace(catalog, customers=(), recorded_metrics=())
+    catalog = replace(catalog, recorded_metrics=())
+    early, late = data.draw(events()), data.draw(events())
+    late = [{**event, "idempotencyKey": f"late {event['idempotencyKey']}"} for event in late]
+    spans = data.draw(st.one_of(st.just([]), traces()))
+    brought: list[Any] = [body([span]) for span in spans]
+    with readings.engine(catalog) as made:
+        made.bring(*brought, made.submission(*early))
+        made.submit(*late)
+        expected = told(made)
+
+    with readings.engine(nobody) as made:
+        made.bring(*brought, made.submission(*early))
+        bring_catalog(made, catalog, data.draw(st.integers(1, 7)))
+        made.submit(*late)
+        got = told(made)
+
+    assert got == expected
