@@ -1,7 +1,7 @@
 """Cells of a CSV file as values: text has no types, so what a cell means is its column's business.
 
 Each reader takes the cells of one column of a stretch and gives their values, None for a blank one. What
-cannot be read goes into `faults` by the number of its row, and its value is None.
+cannot be read goes into `faults` by the number of its row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ Cells: TypeAlias = Sequence[str]
 Values: TypeAlias = Sequence[object]
 
 _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
-_DIGITS: Final = 50
 _SWITCHES: Final = {"": None, "true": True, "false": False}
 _object: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
@@ -34,7 +33,7 @@ def texts(_: str, cells: Cells, __: Faults) -> Values:
     return [cell or None for cell in cells] if "" in cells else cells
 
 
-def quantities(name: str, cells: Cells, faults: Faults) -> Values:
+def quantities(_: str, cells: Cells, faults: Faults) -> Values:
     """Exact numbers."""
     digits = "".join(cells)
     if digits.isdecimal() and digits.isascii() and "" not in cells:
@@ -42,20 +41,20 @@ def quantities(name: str, cells: Cells, faults: Faults) -> Values:
             return list(map(int, cells))
         except ValueError:  # one has thousands of digits
             pass
-    return [
-        int(cell)
-        if cell.isdecimal() and len(cell) < _DIGITS and cell.isascii()
-        else _quantity(name, row, cell, faults)
-        for row, cell in enumerate(cells)
-    ]
+    values = list(map(_quantity, cells))
+    if Refusal in set(map(type, values)):
+        for row, value in enumerate(values):
+            if isinstance(value, Refusal):
+                faults.setdefault(row, value)
+    return values
 
 
-def _quantity(name: str, row: int, cell: str, faults: Faults) -> Decimal | None:
+@lru_cache(65_536)
+def _quantity(cell: str) -> Decimal | Refusal | None:
     try:
         return decimal_of(cell.strip()) if cell else None
     except MoneyError as error:
-        faults.setdefault(row, Refusal("INVALID_QUANTITY", f"{name}: {error}", name))
-        return None
+        return Refusal("INVALID_QUANTITY", f"quantity: {error}", "quantity")
 
 
 def moments(_: str, cells: Cells, __: Faults) -> Values:

@@ -96,7 +96,8 @@ def _carefully(data: bytes, last: bool) -> Iterator[tuple[Record, int]]:
         except csv.Error as error:
             if fed == len(lines) and start and not last:
                 return
-            yield Refusal("MALFORMED_ROW", f"the row is no CSV: {error}"), 1
+            why = "a quote is opened and not closed" if "end of data" in str(error) else error
+            yield Refusal("MALFORMED_ROW", f"the row is no CSV: {why}"), 1
             start += 1
 
 
@@ -136,13 +137,14 @@ def _rows(
     if len(records) < sum(heights):
         lines = list(accumulate(heights, initial=before.line))[:-1]
     width = columns.width
-    good = [record for record in records if len(record) == width and not isinstance(record, Refusal)]
-    if len(good) == len(records):
-        return Rows(columns.events(good, lines), lines, heights, data, before, after)
-    events = iter(columns.events(good, [
-        line for record, line in zip(records, lines, strict=True)
+    if set(map(type, records)) == {list} and set(map(len, records)) == {width}:
+        return Rows(columns.events(records, lines), lines, heights, data, before, after)
+    good = [
+        (record, line)
+        for record, line in zip(records, lines, strict=True)
         if len(record) == width and not isinstance(record, Refusal)
-    ]))  # fmt: skip
+    ]
+    events = iter(columns.events([record for record, _ in good], [line for _, line in good]))
     found = [
         (_event(record, width, events), line, height)
         for record, line, height in zip(records, lines, heights, strict=True)
