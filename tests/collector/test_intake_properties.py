@@ -139,12 +139,13 @@ def sessions(made: Engine) -> dict[tuple[str, str], Any]:
 def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
     """Roll-ups by meaning, without the numbers that arrival gave, and without rows that cancelled out."""
     rows = made.query(
-        "SELECT customer_id, p.agent_id, hour, kind, l.name, s.name, t.name, sum(events), sum(calls), sum(input),"
-        " sum(output), sum(reasoning), sum(cache_read), sum(called), sum(inputs), sum(outputs), sum(costs),"
-        " sum(unpriced), cost, revenue FROM usage_hourly JOIN payers p USING (payer_no) JOIN customers USING"
-        " (customer_no) LEFT JOIN names l ON l.name_no = label_no LEFT JOIN names s ON s.name_no = status_no"
-        " LEFT JOIN names t ON t.name_no = step_no WHERE events != 0 GROUP BY payer_no, hour, kind, label_no,"
-        " status_no, step_no"
+        "SELECT customer_id, p.agent_id, hour, kind, units, m.name, l.name, s.name, t.name, sum(events), sum(calls),"
+        " sum(input), sum(output), sum(reasoning), sum(cache_read), sum(called), sum(inputs), sum(outputs),"
+        " sum(costs), sum(unpriced), cost, revenue FROM usage_hourly JOIN payers p USING (payer_no)"
+        " JOIN customers USING (customer_no) LEFT JOIN names l ON l.name_no = label_no"
+        " LEFT JOIN names s ON s.name_no = status_no LEFT JOIN names t ON t.name_no = step_no"
+        " LEFT JOIN names m ON m.name_no = metric_no WHERE events != 0"
+        " GROUP BY payer_no, hour, kind, units, metric_no, label_no, status_no, step_no"
     )
     return sorted(
         ((*row[:-2], Decimal(row[-2]), Decimal(row[-1])) for row in rows),

@@ -25,6 +25,7 @@ from aforo_collector.domain.session import Policy
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.closing import close_session
+from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.intake import Intake
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.uploads import Uploads
@@ -87,6 +88,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
+                    Correcting(store, writer),
                 )
                 yield Collector(_application(desk), partial(_warm_up, catalogs, credentials))
             finally:

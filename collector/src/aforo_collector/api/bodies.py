@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from .problems import Problem
 
 BODIES_BYTES_MAX = 64 * 1024 * 1024
 RETRY_AFTER_S = "2"
+OBJECT_BYTES_MAX = 256 * 1024
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 @dataclass(slots=True)
@@ -63,3 +68,15 @@ def busy(why: str) -> Problem:
 def _too_large(size_bytes_max: int) -> Problem:
     detail = f"the body is larger than {size_bytes_max} bytes; nothing was recorded, send smaller batches"
     return Problem(413, "BODY_TOO_LARGE", detail)
+
+
+async def object_of(request: Request, bodies: Bodies) -> dict[str, Any]:
+    """A small JSON object, {} for no body; numbers stay exact. Raises `Problem` 400."""
+    body = await read_body(request, bodies, OBJECT_BYTES_MAX)
+    try:
+        found = _decode(body) if body else {}
+    except (msgspec.DecodeError, RecursionError, ArithmeticError) as error:
+        raise Problem(400, "MALFORMED_BODY", f"the body is not JSON: {error}; nothing was changed") from None
+    if not isinstance(found, dict):
+        raise Problem(400, "MALFORMED_BODY", "the body is not a JSON object; nothing was changed")
+    return found

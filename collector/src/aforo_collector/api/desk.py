@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from aforo_collector.service.catalogs import Catalogs
+from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.writer import Writer
@@ -37,6 +38,7 @@ class Desk:
     figures: Callable[[], Figures]
     unpriced: Callable[[int], list[dict[str, Any]]]
     close: Callable[[int, str, str | None], bool]
+    corrections: Correcting
     bodies: Bodies = field(default_factory=Bodies)
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, page
+from anyio import to_thread
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+
+from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
+from .bodies import object_of
 from .desk import AtDesk, OfTenant
+from .problems import Problem
 
 router = APIRouter(prefix="/v1/intake", tags=["intake"])
 
@@ -20,3 +26,26 @@ def balance(desk: AtDesk, tenant: OfTenant) -> Answer:
 def quarantine(desk: AtDesk, tenant: OfTenant, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Answer:
     """What was set aside, latest first."""
     return page(desk.reading.quarantine(tenant.tenant_no, cursor=cursor, limit=limit))
+
+
+QuarantineNo = Annotated[int, Path(alias="quarantineId", ge=1, le=2**63 - 1)]
+
+
+@router.post("/quarantine/{quarantineId}/assign", response_class=Answer)
+async def assign(request: Request, desk: AtDesk, tenant: OfTenant, number: QuarantineNo) -> Answer:
+    """Let the `customerId` of the body pay: for all spans of the trace that name nobody, or for the event."""
+    customer = (await object_of(request, desk.bodies)).get("customerId")
+    if not isinstance(customer, str) or not customer.strip():
+        raise Problem(422, "INVALID_PARAMETER", "customerId is missing; nothing was changed")
+    done = await to_thread.run_sync(desk.corrections.assign, tenant.tenant_no, number, customer)
+    return Answer(found(done or None, f"item {number} in quarantine") and {"customerId": customer})
+
+
+@router.post("/quarantine/{quarantineId}/replay", response_class=Answer)
+async def replay(request: Request, desk: AtDesk, tenant: OfTenant, number: QuarantineNo) -> Answer:
+    """Submit an event again, with the fields of the body changed; it leaves the quarantine unless refused again."""
+    changes = await object_of(request, desk.bodies)
+    fate = await to_thread.run_sync(desk.corrections.replay, tenant.tenant_no, number, changes)
+    told = found(fate, f"item {number} in quarantine")
+    refusal = told.refusal._asdict() if told.refusal is not None else None
+    return Answer({"outcome": told.verdict, "idempotencyKey": told.key or None, "refusal": refusal})

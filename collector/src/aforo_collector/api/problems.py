@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aforo_collector.domain.catalog_file import CatalogError
+from aforo_collector.pipeline.admit import Refused
+from aforo_collector.service.corrections import NoSuchEvent, NotCorrectable
 from aforo_collector.service.reading import InvalidQuery
 from aforo_collector.service.writer import QueueFull
 
@@ -107,6 +109,17 @@ async def _of_catalog(request: Request, error: Exception) -> Response:
     return problem_response(Problem(422, "INVALID_CATALOG", str(error), errors=errors), request)
 
 
+async def _of_correction(request: Request, error: Exception) -> Response:
+    if isinstance(error, NoSuchEvent):
+        return problem_response(Problem(404, "NOT_FOUND", f"{error}; nothing was changed"), request)
+    if isinstance(error, Refused):
+        errors = [{"parameter": error.field, "message": str(error)}] if error.field else None
+        return problem_response(
+            Problem(422, error.code, f"{error}; nothing was changed", errors=errors), request
+        )
+    return problem_response(Problem(409, "NOT_CORRECTABLE", f"{error}; nothing was changed"), request)
+
+
 async def _of_writer(request: Request, error: Exception) -> Response:
     detail = f"{error}; nothing was changed, send it again after 2 s"
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
@@ -125,6 +138,9 @@ HANDLERS: tuple[tuple[type[Exception], _Handler], ...] = (
     (RequestValidationError, _of_parameters),
     (InvalidQuery, _of_query),
     (CatalogError, _of_catalog),
+    (NoSuchEvent, _of_correction),
+    (NotCorrectable, _of_correction),
+    (Refused, _of_correction),
     (QueueFull, _of_writer),
     (Exception, _unexpected),
 )

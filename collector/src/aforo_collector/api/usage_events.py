@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, Limit, page
+from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, Limit, found, page
+from .bodies import object_of
 from .desk import AtDesk, OfTenant
 
 router = APIRouter(prefix="/v1/usage-events", tags=["usage events"])
@@ -41,3 +44,26 @@ def usage_events(
             corrections=corrections,
         )
     )
+
+
+# The id of an event that was submitted is its sender's key and may hold slashes, hence `:path`.
+@router.get("/{event_id:path}/history", response_class=Answer)
+def history(desk: AtDesk, tenant: OfTenant, event_id: str) -> Answer:
+    """All bookings of an event, oldest first: as it was recorded, voids, and what was recorded instead."""
+    return Answer(found(desk.reading.history(tenant.tenant_no, event_id), f"event {event_id!r}"))
+
+
+@router.post("/{event_id:path}/void", response_class=Answer)
+def void(desk: AtDesk, tenant: OfTenant, event_id: str) -> Answer:
+    """Take an event back by a correction event; again changes nothing. All metrics of its occurrence go."""
+    voided = desk.corrections.void(tenant.tenant_no, event_id)
+    return Answer(desk.reading.history(tenant.tenant_no, event_id), voided=voided)
+
+
+@router.post("/{event_id:path}/amend", response_class=Answer)
+async def amend(request: Request, desk: AtDesk, tenant: OfTenant, event_id: str) -> Answer:
+    """Book a submitted event again with the fields of the body changed; the event as it was is voided."""
+    changes = await object_of(request, desk.bodies)
+    amended = await to_thread.run_sync(desk.corrections.amend, tenant.tenant_no, event_id, changes)
+    told = await to_thread.run_sync(desk.reading.history, tenant.tenant_no, event_id)
+    return Answer(told, amended=amended)

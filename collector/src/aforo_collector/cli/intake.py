@@ -1,11 +1,11 @@
-"""`aforo intake balance|quarantine`: the books of what came in."""
+"""`aforo intake balance|quarantine`: the books of what came in, and what was set aside dealt with."""
 
 from __future__ import annotations
 
 import click
 
 from .client import Client, asking
-from .exits import run
+from .exits import USAGE, Failure, run
 from .printing import formatted, print_list, print_one
 
 _COLUMNS = ("receivedAt", "door", "code", "detail", "traceId", "spanId", "quarantineId")
@@ -31,8 +31,21 @@ def balance(client: Client, shape: str) -> None:
 
 @intake.command()
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most items to show.")
+@click.option("--assign", type=int, metavar="ID", help="Let --customer pay for this item.")
+@click.option("--customer", help="Who pays for the item that is assigned.")
+@click.option("--replay", type=int, metavar="ID", help="Submit this item again.")
 @formatted
 @asking
-def quarantine(client: Client, limit: int, shape: str) -> None:
-    """What was set aside, latest first, with the reason."""
+def quarantine(
+    client: Client, limit: int, assign: int | None, customer: str | None, replay: int | None, shape: str
+) -> None:
+    """What was set aside, latest first, with the reason; or deal with one item of it."""
+    if assign is not None:
+        if not customer:
+            raise Failure(USAGE, "--assign needs --customer. Nothing was changed.")
+        print_one(client.send(f"/v1/intake/quarantine/{assign}/assign", {"customerId": customer}), shape)
+        return
+    if replay is not None:
+        print_one(client.send(f"/v1/intake/quarantine/{replay}/replay", {}), shape)
+        return
     print_list(client.items("/v1/intake/quarantine", limit), shape, _COLUMNS)

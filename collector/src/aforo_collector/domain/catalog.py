@@ -15,6 +15,7 @@ from aforo_collector.domain.pricing.terms import Price
 
 __all__ = [
     "EMPTY_CATALOG",
+    "UNKNOWN_CUSTOMERS",
     "Catalog",
     "Customer",
     "Guard",
@@ -23,6 +24,10 @@ __all__ = [
     "RatePlan",
     "Team",
 ]
+
+
+UNKNOWN_CUSTOMERS: Final = ("accept", "reject")
+"""What can become of usage of customers that are not in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ class Catalog:
     guards: tuple[Guard, ...] = ()
     price_overrides: tuple[PriceOverride, ...] = ()
     recorded_metrics: tuple[str, ...] = ()
+    unknown_customers: str = UNKNOWN_CUSTOMERS[0]
+    """What becomes of usage of customers that are not in the catalog: "accept" or "reject"."""
     _plans: Mapping[str, RatePlan] = field(init=False, repr=False, compare=False)
     _units: Mapping[str, BillableUnit] = field(init=False, repr=False, compare=False)
     _customers: Mapping[str, Customer] = field(init=False, repr=False, compare=False)
@@ -157,6 +164,10 @@ class Catalog:
     def customer(self, customer_id: str) -> Customer | None:
         """The customer of that id."""
         return self._customers.get(customer_id)
+
+    def accepts(self, customer_id: str) -> bool:
+        """Whether usage of a customer is recorded."""
+        return self.unknown_customers == "accept" or customer_id in self._customers
 
     def records(self, metric: str) -> bool:
         """Whether the tenant wants usage events of a metric although no plan prices it."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from aforo_collector.domain.catalog import Catalog, Customer, Guard, PriceOverride, RatePlan
+from aforo_collector.domain.catalog import (
+    UNKNOWN_CUSTOMERS,
+    Catalog,
+    Customer,
+    Guard,
+    PriceOverride,
+    RatePlan,
+)
 from aforo_collector.domain.metrics import BillableUnit
 from aforo_collector.domain.money import plain
 
@@ -24,6 +31,8 @@ def export(catalog: Catalog) -> dict[str, object]:
         "price_overrides": [_override(override) for override in catalog.price_overrides],
     }
     # TOML wants plain keys before tables, so the list of texts goes first.
+    if catalog.unknown_customers != UNKNOWN_CUSTOMERS[0]:
+        document["unknown_customers"] = catalog.unknown_customers
     if catalog.recorded_metrics:
         document["recorded_metrics"] = list(catalog.recorded_metrics)
     document.update({name: rows for name, rows in tables.items() if rows})

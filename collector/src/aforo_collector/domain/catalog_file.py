@@ -2,10 +2,12 @@
 
 The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`. Keys
 of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the metrics
-written as usage events although no plan prices them; `apps` of a team; and `[[price_overrides]]` with
-`provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC, optional) and US dollars per
-million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok cache_write_1h_mtok
-reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts on them yet.
+written as usage events although no plan prices them; `unknown_customers = "reject"` (or `"accept"`, which is
+what holds without it), whether usage of customers that are not in the file is recorded; `apps` of a team;
+and `[[price_overrides]]` with `provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC,
+optional) and US dollars per million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok
+cache_write_1h_mtok reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts
+on them yet.
 """
 
 from __future__ import annotations
@@ -13,7 +15,16 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
-from aforo_collector.domain.catalog import Catalog, Customer, Guard, PriceOverride, Product, RatePlan, Team
+from aforo_collector.domain.catalog import (
+    UNKNOWN_CUSTOMERS,
+    Catalog,
+    Customer,
+    Guard,
+    PriceOverride,
+    Product,
+    RatePlan,
+    Team,
+)
 from aforo_collector.domain.catalog_checks import check_references
 from aforo_collector.domain.catalog_export import export
 from aforo_collector.domain.fields import Fields
@@ -75,12 +86,13 @@ def parse(document: object) -> Catalog:
     guards = tuple(_guard(table) for table in fields.tables("guards"))
     overrides = tuple(_override(table) for table in fields.tables("price_overrides"))
     recorded = fields.texts("recorded_metrics")
+    unknown = fields.choice("unknown_customers", UNKNOWN_CUSTOMERS, UNKNOWN_CUSTOMERS[0])
     fields.end()
     parts = (currency, units, plans, products, customers, guards, overrides, recorded)
     check_references(fields, *parts)
     if problems:
         raise CatalogError(problems)
-    return Catalog(*parts)
+    return Catalog(*parts, unknown)
 
 
 def _currency(fields: Fields) -> str:

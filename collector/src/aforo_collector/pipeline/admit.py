@@ -29,6 +29,7 @@ from .wire_names import (
     spelled,
 )
 
+UNKNOWN_CUSTOMER: Final = "UNKNOWN_CUSTOMER"
 INTEGER_DIGITS_MAX: Final = 14
 FRACTION_DIGITS_MAX: Final = 6
 _WHOLE_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
@@ -70,7 +71,14 @@ def admit(raw: RawEvent, catalog: Catalog, bounds_ns: tuple[int, int], caller: I
     customer = caller.customer_id or fields.get("customerId")
     if not customer:
         raise Refused("MISSING_FIELD", "customerId is missing; say who the event bills against", "customerId")
+    if not catalog.accepts(str(customer)) and fields.get("metricName") != HEARTBEAT_METRIC:
+        raise Refused(UNKNOWN_CUSTOMER, unknown_customer(str(customer)), "customerId")
     return _event(fields, str(customer), catalog, bounds_ns, caller)
+
+
+def unknown_customer(customer_id: str) -> str:
+    """Why usage of a customer is not recorded that the catalog does not have."""
+    return f"no customer {customer_id!r} in the catalog, which accepts no others; add it and send again"
 
 
 def recorded_event(span: Span, catalog: Catalog) -> UsageEvent:
@@ -128,12 +136,15 @@ def _event(
     if duration is None:
         duration = spelled(metadata, "executionDurationMs")
     trace = take("traceId", None) or _trace_id_of(fields.get("trace"))
-    session = _label(fields, metadata, "sessionId") or caller.session_id
-    agent = _label(fields, metadata, "agentId") or caller.agent_id
-    tool = _label(fields, metadata, "toolName")
-    status = _status(take("executionStatus", None), metadata)
-    stated = (("productType", stated_type), ("toolName", tool), ("executionStatus", status))
-    fields.update((name, said) for name, said in stated if said)
+    session = label_of(fields, metadata, "sessionId") or caller.session_id
+    agent = label_of(fields, metadata, "agentId") or caller.agent_id
+    tool = label_of(fields, metadata, "toolName")
+    status = _status(fields.get("executionStatus"), metadata)
+    take("sessionId", None), take("agentId", None)
+    if stated_type:
+        fields["productType"] = stated_type
+    if "executionStatus" in fields:
+        fields["executionStatus"] = status
     return UsageEvent(
         customer, str(metric), quantity, occurred_ns, key, product_type, session, agent, str(trace or ""), tool,
         status, duration * _NS_PER_MS if type(duration) is int and duration > 0 else 0, boundary, metadata, fields,
@@ -265,8 +276,14 @@ def _status(value: object, metadata: Mapping[str, object]) -> str:
     return word
 
 
-def _label(fields: dict[str, object], metadata: Mapping[str, object], name: str) -> str:
-    found = fields.pop(name, None)
+def status_of(details: Mapping[str, object], metadata: Mapping[str, object]) -> str:
+    """How what an admitted event tells of went: one of the statuses, "" where it does not say."""
+    return _status(details.get("executionStatus"), metadata)
+
+
+def label_of(fields: Mapping[str, object], metadata: Mapping[str, object], name: str) -> str:
+    """A label of an event: from its top level, else from its metadata in either spelling, "" for none."""
+    found = fields.get(name)
     if not found and metadata:
         found = spelled(metadata, name)
         if type(found) is not str or len(found) > TEXT_LENGTHS[name]:

@@ -24,7 +24,7 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import recorded_metadata, scalars
+from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, recorded_metadata, scalars, unknown_customer
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -37,14 +37,19 @@ from .finals import Finals
 
 DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
+_NOBODY = (NO_CUSTOMER, UNKNOWN_CUSTOMER)
 PARENT_CYCLE = "PARENT_CYCLE"
 _RECORD = Standing.RECORD
 _MODEL, _TOOL = Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT
 
 
 class Account(NamedTuple):
-    """What the spans of one identity in one trace share; without a session nobody pays yet."""
+    """What the spans of one identity in one trace share; without a session nobody pays yet.
 
+    `identity` is whose they are: what they say, or what somebody assigned them to.
+    """
+
+    identity: Identity
     strand: Strand
     session: Session | None
     terms: Terms
@@ -81,7 +86,7 @@ class Accounts:
                 account = accounts.get(known)
                 if account is None:
                     account = accounts[known] = self._open(tenant_no, tree, known, now_ns)
-                strand, session, _, _, joined, records = account
+                _, strand, session, _, _, joined, records = account
             if node.first_child or flags & COVERED:
                 _ask_others(tree, node)
             if node.strand_no:
@@ -97,14 +102,17 @@ class Accounts:
                 if standing(node) is _RECORD:
                     records.append((node, span, 0))
             elif standing(node) is _RECORD:
-                self._unassigned(tenant_no, span, node, now_ns)
-        for identity, account in accounts.items():
-            self._book(tenant_no, identity, account, now_ns)
+                self._unassigned(tenant_no, span, node, account, now_ns)
+        for account in accounts.values():
+            self._book(tenant_no, account, now_ns)
 
     def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
+        if not identity.customer_id:
+            assigned = self._store.assignment(tenant_no, tree.trace_id)
+            identity = identity._replace(customer_id=assigned)
         payer = payer_of(identity)
         session: Session | None = None
-        if identity.customer_id:
+        if identity.customer_id and self._contracts.catalog(tenant_no).accepts(identity.customer_id):
             session_id = identity.session_id or tree.trace_id.hex()
             session = self._store.sessions.open(tenant_no, identity, session_id, now_ns)
             if session.spans:
@@ -119,11 +127,11 @@ class Accounts:
                 tree.trace_no, tree.trace_id, identity, numbers, session_no
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
-        return Account(strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
+        return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
 
-    def _book(self, tenant_no: int, identity: Identity, account: Account, now_ns: int) -> None:
+    def _book(self, tenant_no: int, account: Account, now_ns: int) -> None:
         """Count the spans of an account into its session and record what they are."""
-        strand, session, terms, cost_of, joined, records = account
+        identity, strand, session, terms, cost_of, joined, records = account
         if session is None:
             return
         late = session.closed_ns > 0
@@ -167,9 +175,9 @@ class Accounts:
         counts = standing(node) is _RECORD
         if account.session is None:
             if counts and moved:
-                self._unassigned(tenant_no, span, node, now_ns)
+                self._unassigned(tenant_no, span, node, account, now_ns)
             elif not counts:
-                self._store.release(node.batch_no, node.position, NO_CUSTOMER)
+                self._store.release(node.batch_no, node.position, _NOBODY)
             counts = False
         if not counts and not node.event_no:
             return
@@ -193,7 +201,7 @@ class Accounts:
         """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
         old, _ = self._store.traces.stored_strand(node.strand_no)
         if not old.session_no:
-            self._store.release(node.batch_no, node.position, NO_CUSTOMER)
+            self._store.release(node.batch_no, node.position, _NOBODY)
             return
         session = self._finals.current(self._store.sessions.load(old.session_no), now_ns)
         if session.closed_ns:
@@ -274,8 +282,8 @@ class Accounts:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         cost_of = self._contracts.cost_of(tenant_no)
         corrects = self._void(tenant_no, node, now_ns)
-        account = Account(strand, session, terms, cost_of, [], [(node, span, corrects)])
-        self._book(tenant_no, payer, account, now_ns)
+        account = Account(payer, strand, session, terms, cost_of, [], [(node, span, corrects)])
+        self._book(tenant_no, account, now_ns)
         self._store.sessions.changed(session)
         self._store.traces.save(tree.trace_no, [node], [])
         return True
@@ -292,9 +300,15 @@ class Accounts:
                 self._store.sessions.remove(session)
         tree.left.clear()
 
-    def _unassigned(self, tenant_no: int, span: Span, node: Node, now_ns: int) -> None:
-        detail = f"{span.name!r} names no customer, nor does its resource or a span above it"
-        self._aside(tenant_no, NO_CUSTOMER, detail, span, node, now_ns)
+    def _unassigned(self, tenant_no: int, span: Span, node: Node, account: Account, now_ns: int) -> None:
+        customer_id = account.identity.customer_id
+        code, detail = (
+            NO_CUSTOMER,
+            f"{span.name!r} names no customer, nor does its resource or a span above it",
+        )
+        if customer_id:
+            code, detail = UNKNOWN_CUSTOMER, unknown_customer(customer_id)
+        self._aside(tenant_no, code, detail, span, node, now_ns)
 
     def _aside(self, tenant_no: int, code: str, detail: str, span: Span, node: Node, now_ns: int) -> None:
         self._store.quarantine(

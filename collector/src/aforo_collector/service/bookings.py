@@ -13,7 +13,7 @@ from aforo_collector.domain.measures import measures_of
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import billed_type, stated_fields
+from aforo_collector.pipeline.admit import billed_type, label_of, stated_fields, status_of
 from aforo_collector.pipeline.attribution import parts_of
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.terms import Terms
@@ -167,12 +167,13 @@ class Bookings:
         occurrence = occurrence_of(row, self._store.interning.text)
         own = measures_of(occurrence, row["units"], payer)[0]
         details = json.loads(main.details, parse_float=Decimal) if main.details else {}
+        metadata = json.loads(row["metadata"], parse_float=Decimal) if row["metadata"] else {}
         session_id = self._store.sessions.load(main.session_no).session_id if main.session_no else ""
         event = UsageEvent(
             payer.customer_id, own.metric, own.quantity, row["occurred_ns"], main.key,
             billed_type(str(details.get("productType", ""))), session_id, payer.agent_id, main.trace_id,
-            str(details.get("toolName", "")), str(details.get("executionStatus", "")), row["duration_ns"], "",
-            json.loads(row["metadata"], parse_float=Decimal) if row["metadata"] else {}, details,
+            label_of(details, metadata, "toolName"), status_of(details, metadata), row["duration_ns"], "",
+            metadata, details,
         )  # fmt: skip
         item = Accepted(0, event, main.key, row["metadata"] or "", main.details, b"")
         return Recalled(item, main.door, Identity(team_id=payer.team_id, app_id=payer.app_id), parts)

@@ -196,6 +196,14 @@ class Intake:
             return self.finals.rebook(event_no, now_ns)
         return kind != Kind.VOID and self._accounts.rebook(tenant_no, event_no, now_ns)
 
+    def review(self, tenant_no: int, trace_id: bytes) -> None:
+        """Look at all spans of a trace again in `finish`: who pays for them may have changed."""
+        tree = self._tree_of(tenant_no, trace_id)
+        for span_id in self._store.traces.span_ids(tree.trace_no):
+            node = tree.find(span_id)
+            if node is not None:
+                tree.changed[span_id] = node
+
     def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
         """Void what a span is billed for, for good; returns the number of the VOID, 0 if there was nothing."""
         return self._accounts.strike(tenant_no, event_no, now_ns)

@@ -18,6 +18,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_reads import Snapshot, intake_totals, session_times
 from aforo_collector.views import Wire, balance_view, page, quarantine_view, session_view
 
+from .event_history import history_of
 from .event_reading import EventReading, Wanted
 from .invoicing import Billing, period_of
 from .queries import InvalidQuery, check_limit, cursor_of, parts_of
@@ -116,6 +117,11 @@ class Reading:
         wanted = Wanted(customer_id, metric_name, session_id, trace_id, corrections)
         with self._snapshot(tenant_no) as snapshot:
             return EventReading(snapshot, wanted).page(cursor, limit)
+
+    def history(self, tenant_no: int, event_id: str) -> list[Wire] | None:
+        """All bookings of an event, oldest first, voids included; None when there is no such event."""
+        with self._snapshot(tenant_no) as snapshot:
+            return history_of(snapshot, event_id) or None
 
     def invoice_preview(
         self,

@@ -37,7 +37,12 @@ from .event_texts import fields_text, raw_text
 from .finals import Finals
 
 FILTERED = "FILTERED"
-_FIXED = frozenset(("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs"))
+QUARANTINE = "quarantine"
+KEPT_OUT = -1
+"""The number that the key of a filtered event has instead of its event's."""
+_FIXED = frozenset(
+    ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
+)
 """What says which event it is, whose, and when; another one is another event."""
 
 
@@ -55,7 +60,7 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        fresh = self._claim(submission.tenant_no, accepted, fates)
+        fresh = self._claim(submission.tenant_no, submission.door, accepted, fates)
         numbers = self._record(submission, fresh, catalog, now_ns)
         self._store.keys.put(
             submission.tenant_no,
@@ -71,7 +76,7 @@ class Submissions:
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
-        for item in self._claim(submission.tenant_no, accepted, fates):
+        for item in self._claim(submission.tenant_no, submission.door, accepted, fates):
             fates[item.place] = Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
@@ -122,10 +127,17 @@ class Submissions:
             accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
         return accepted, signals
 
-    def _claim(self, tenant_no: int, accepted: list[Accepted], fates: list[Fate | None]) -> list[Accepted]:
-        """Those whose key is new; the others are duplicates or conflicts, also of one another."""
+    def _claim(
+        self, tenant_no: int, door: str, accepted: list[Accepted], fates: list[Fate | None]
+    ) -> list[Accepted]:
+        """Those whose key is new; the others are duplicates or conflicts, also of one another.
+
+        An event that the conditions of its unit kept out may come again from the quarantine.
+        """
         stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.event.key])
-        known = {key: found for key, (found, _) in stored.items()}
+        known = {
+            key: found for key, (found, number) in stored.items() if number != KEPT_OUT or door != QUARANTINE
+        }
         fresh = []
         for item in accepted:
             before = known.get(item.key)
@@ -144,7 +156,7 @@ class Submissions:
     def _record(
         self, submission: Submission, fresh: list[Accepted], catalog: Catalog, now_ns: int
     ) -> list[int]:
-        """Append the events; the number of each, 0 for one that its unit's conditions keep out of the bill."""
+        """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
         sittings: dict[tuple[Identity, str], Sitting] = {}
         numbers = []
@@ -152,7 +164,7 @@ class Submissions:
             event = item.event
             unit = catalog.unit(event.metric)
             if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
-                numbers.append(0)
+                numbers.append(KEPT_OUT)
                 detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
                 self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
                 continue

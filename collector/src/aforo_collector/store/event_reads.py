@@ -186,6 +186,55 @@ class EventReads:
             numbers |= self._corrections("spans sp WHERE sp.trace_no = ?", "es.trace_no = ?", trace_no)
         return self._dated(numbers, net)
 
+    def of_span(self, trace_no: int, span_id: int) -> set[int]:
+        """Numbers of all bookings of a span, voids included."""
+        spans = "SELECT event_no FROM spans WHERE trace_no = ? AND span_id = ? AND event_no > 0"
+        found = self._numbers(spans, (trace_no, span_id))
+        one = "spans sp WHERE sp.trace_no = ? AND sp.span_id = ?"
+        rows = self._db.execute(
+            f"SELECT e.event_no, e.corrects FROM (SELECT span_id FROM {one}) sp"
+            " CROSS JOIN usage_events e ON e.span_id = sp.span_id AND e.kind >= 5"
+            " JOIN strands es ON es.strand_no = e.strand_no WHERE es.trace_no = ?",
+            (trace_no, span_id, trace_no),
+        )
+        return found | {number for row in rows for number in row}
+
+    def of_key(self, key: str) -> set[int]:
+        """Numbers of all bookings under an idempotency key, voids included."""
+        row = self._db.execute(
+            "SELECT event_no FROM event_keys WHERE tenant_no = ? AND key = ?", (self._tenant_no, key)
+        ).fetchone()
+        found: set[int] = set()
+        number = row[0] if row is not None else 0
+        while number > 0:
+            found |= self._parts(number)
+            number = self._before(number)
+        return found
+
+    def _parts(self, main_no: int) -> set[int]:
+        """An event with what was derived of it, and what took them back."""
+        found = {main_no}
+        while True:
+            number = max(found) + 1
+            row = self._db.execute(
+                "SELECT part FROM submitted WHERE event_no = ? AND part = ?", (number, number - main_no)
+            ).fetchone()
+            if row is None:
+                break
+            found.add(number)
+        marks = ", ".join("?" * len(found))
+        voids = f"SELECT by_event_no FROM voided WHERE event_no IN ({marks})"
+        return found | self._numbers(voids, tuple(found))
+
+    def _before(self, event_no: int) -> int:
+        """The event that one replaced, 0 for none: it follows the VOID that took the other back."""
+        row = self._db.execute(
+            "SELECT v.corrects FROM usage_events e JOIN usage_events v ON v.event_no = e.corrects"
+            " WHERE e.event_no = ?",
+            (event_no,),
+        ).fetchone()
+        return row[0] if row is not None else 0
+
     def _submitted(self, condition: str, value: int | str, net: bool) -> set[int]:
         """Numbers of submitted events, and unless `net` of what took them back."""
         found = (

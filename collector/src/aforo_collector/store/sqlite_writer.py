@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aforo_collector.domain.session import Policy
+from aforo_collector.domain.usage import SetAside
 
 from .call_rows import CallRows
 from .event_reads import EventReads
@@ -78,11 +79,39 @@ class SqliteWriter:
         if body:
             self._db.execute("INSERT INTO set_aside VALUES (?, ?)", (row.lastrowid, body))
 
-    def release(self, batch_no: int, position: int, code: str) -> None:
+    def release(self, batch_no: int, position: int, codes: tuple[str, str]) -> None:
         """Take a span out of the quarantine: what was missing has arrived."""
         self._db.execute(
-            "DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code = ?",
-            (batch_no, position, code),
+            "DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code IN (?, ?)",
+            (batch_no, position, *codes),
+        )
+
+    def set_aside(self, tenant_no: int, quarantine_no: int) -> tuple[SetAside, str] | None:
+        """Something in quarantine and the event that was kept of it, "" for none; None if it is not there."""
+        row = self._db.execute(
+            "SELECT quarantine_no, door, code, detail, coalesce(trace_id, x''), span_id, received_ns,"
+            " coalesce(body, '') FROM quarantine LEFT JOIN set_aside USING (quarantine_no)"
+            " WHERE quarantine_no = ? AND tenant_no = ?",
+            (quarantine_no, tenant_no),
+        ).fetchone()
+        return None if row is None else (SetAside(*row[:-1]), row[-1])
+
+    def let_go(self, quarantine_no: int) -> None:
+        """Take something out of the quarantine: it has been dealt with."""
+        for table in ("quarantine", "set_aside"):
+            self._db.execute(f"DELETE FROM {table} WHERE quarantine_no = ?", (quarantine_no,))
+
+    def assignment(self, tenant_no: int, trace_id: bytes) -> str:
+        """The customer that a trace was assigned to by hand, "" for none."""
+        row = self._db.execute(
+            "SELECT customer_id FROM assignments WHERE trace_id = ? AND tenant_no = ?", (trace_id, tenant_no)
+        ).fetchone()
+        return row[0] if row is not None else ""
+
+    def assign(self, tenant_no: int, trace_id: bytes, customer_id: str) -> None:
+        """Let a customer pay for the spans of a trace that name none."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO assignments VALUES (?, ?, ?)", (trace_id, tenant_no, customer_id)
         )
 
     def unpriced(self, tenant_no: int) -> list[int]:

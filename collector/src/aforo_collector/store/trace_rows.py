@@ -182,6 +182,12 @@ class TraceRows:
             node.identity = self.identity(node.strand_no)
         return node
 
+    def span_ids(self, trace_no: int) -> list[int]:
+        """The ids of the stored spans of a trace."""
+        return [
+            row[0] for row in self._db.execute("SELECT span_id FROM spans WHERE trace_no = ?", (trace_no,))
+        ]
+
     def save(self, trace_no: int, nodes: Iterable[Node], inserts: list[tuple[int, ...]]) -> None:
         """Update stored nodes; append new ones to `inserts`, which goes to `insert` in one piece."""
         name = self._interning.name

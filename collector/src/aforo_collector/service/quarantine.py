@@ -1,0 +1,72 @@
+"""What was set aside, dealt with: assigned to a customer, or submitted again with what was wrong put right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+
+from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, Submission
+from aforo_collector.domain.usage import SetAside
+from aforo_collector.pipeline.wire_names import NAMES
+from aforo_collector.store.sqlite_writer import SqliteWriter
+
+from .corrections import NotCorrectable
+from .intake import Intake
+from .submissions import QUARANTINE
+
+
+class Quarantine:
+    """Works inside the writer's transaction."""
+
+    def __init__(self, store: SqliteWriter, intake: Intake) -> None:
+        self._store = store
+        self._intake = intake
+
+    def assign(self, tenant_no: int, quarantine_no: int, customer_id: str, now_ns: int) -> bool:
+        """Let a customer pay: for all spans of the trace that name none, or for the one event.
+
+        False when nothing of that number is in quarantine. Raises `NotCorrectable`.
+        """
+        found = self._store.set_aside(tenant_no, quarantine_no)
+        if found is None:
+            return False
+        aside, _ = found
+        if not aside.trace_id:
+            return self.replay(tenant_no, quarantine_no, {"customerId": customer_id}, now_ns) is not None
+        if aside.code != "NO_CUSTOMER":
+            raise NotCorrectable(
+                f"a span that was set aside as {aside.code} cannot be assigned to a customer"
+            )
+        self._store.assign(tenant_no, aside.trace_id, customer_id)
+        self._intake.review(tenant_no, aside.trace_id)
+        return True
+
+    def replay(
+        self, tenant_no: int, quarantine_no: int, changes: Mapping[str, object], now_ns: int
+    ) -> Fate | None:
+        """Submit an event again, with some fields changed; None when nothing of that number is in quarantine.
+
+        It leaves the quarantine unless it is refused again. The spans of a trace are looked at again. Raises
+        `NotCorrectable` for what was not kept.
+        """
+        found = self._store.set_aside(tenant_no, quarantine_no)
+        if found is None:
+            return None
+        aside, body = found
+        if aside.trace_id:
+            self._intake.review(tenant_no, aside.trace_id)
+            return Fate(REJECTED)
+        event = self._event(aside, body)
+        event.update((NAMES.get(name, name), value) for name, value in changes.items())
+        submission = Submission(tenant_no, QUARANTINE, [event], keeps_refused=True)
+        fate = self._intake.submissions.submit(submission, now_ns).fates[0]
+        if fate.verdict not in (CONFLICT, REJECTED):
+            self._store.let_go(quarantine_no)
+        return fate
+
+    def _event(self, aside: SetAside, body: str) -> dict[str, object]:
+        if not body:
+            raise NotCorrectable(f"what was set aside as {aside.code} was not kept; send it again")
+        event: dict[str, object] = json.loads(body, parse_float=Decimal)
+        return {NAMES.get(name, name): value for name, value in event.items()}

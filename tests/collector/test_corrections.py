@@ -1,0 +1,204 @@
+"""Corrections by hand: events taken back and amended, what was set aside assigned and sent again."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aforo_collector.pipeline.admit import Refused
+from aforo_collector.service.corrections import Corrections, NoSuchEvent, NotCorrectable
+from aforo_collector.service.quarantine import Quarantine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from . import readings
+from .engine import Engine, body, span
+from .test_submission_properties import FROM, TO, events
+
+FIXED = ("agentId", "sessionId", "executionDurationMs")
+"""What an amendment leaves as it is, also where the metadata said it that it replaces."""
+EVENT = {
+    "customerId": "acme",
+    "metricName": "pages",
+    "quantity": 3,
+    "idempotencyKey": "e/1",
+    "metadata": {"a": 1},
+}
+CHAT = {
+    "gen_ai__operation__name": "chat", "gen_ai__request__model": "m-1", "gen_ai__usage__input_tokens": 1000,
+    "gen_ai__usage__output_tokens": 10,
+}  # fmt: skip
+
+
+def work(made: Engine, run: Any) -> Any:
+    """Something done inside a transaction of its own."""
+    made.store.begin()
+    try:
+        result = run(made.now_ns)
+        made.intake.finish(made.now_ns)
+        made.store.commit(made.policy)
+    except BaseException:
+        made.intake.forget()
+        made.store.rollback()
+        raise
+    return result
+
+
+def void(made: Engine, event_id: str) -> bool:
+    """Take an event back."""
+    return bool(
+        work(made, lambda now: Corrections(made.store, made.intake).void(made.tenant_no, event_id, now))
+    )
+
+
+def amend(made: Engine, event_id: str, **changes: Any) -> bool:
+    """Book an event again."""
+    corrections = Corrections(made.store, made.intake)
+    return bool(work(made, lambda now: corrections.amend(made.tenant_no, event_id, changes, now)))
+
+
+def bills(made: Engine) -> Any:
+    """What every customer is billed for."""
+    reading = readings.reading(made)
+    told = []
+    for customer in ("acme", "globex", "stranger"):
+        listed = reading.usage_events(made.tenant_no, customer_id=customer, limit=1000)["items"]
+        told.append(sorted(listed, key=lambda view: str(view["eventId"])))
+        invoice = reading.invoice_preview(made.tenant_no, customer, start=FROM, end=TO)
+        told.append([line for line in (invoice or {"lines": []})["lines"] if line["eventCount"]])
+    return json.loads(json.dumps(told))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_is_corrected_is_billed_as_if_it_had_been_right(data: st.DataObject) -> None:
+    """Voided events are as if never sent, amended ones as if sent right, however often and in whatever order."""
+    found = data.draw(events())
+    # A session's end is billed, and a session stays although its events were taken back.
+    right = {str(event["idempotencyKey"]): event for event in found}
+    with readings.engine() as made:
+        made.submit(*found)
+        for key in data.draw(st.lists(st.sampled_from(sorted(right)), max_size=5)):
+            if data.draw(st.booleans()):
+                changed = {"quantity": data.draw(st.integers(0, 5)), "metadata": {"size": "a3"}}
+                amend(made, key, **changed)
+                sent = next(event for event in found if event["idempotencyKey"] == key)
+                whose = {name: sent["metadata"][name] for name in FIXED if name in sent.get("metadata", {})}
+                right[key] = right.get(key, sent) | whose | changed
+            elif key in right:
+                assert void(made, key)
+                assert not void(made, key), "again changes nothing"
+                held = right.pop(key)
+                if data.draw(st.booleans()):
+                    amend(made, key, quantity=7)
+                    right[key] = held | {"quantity": 7}
+            if data.draw(st.booleans()):
+                made.restart()
+        got = bills(made)
+
+    with readings.engine() as made:
+        made.submit(*right.values())
+        expected = bills(made)
+    for mine, right_one in zip(got, expected, strict=True):
+        assert mine == right_one
+
+
+def test_an_event_has_a_history() -> None:
+    """Recorded, voided, recorded again: every booking is there, in sequence, and refers to the one before."""
+    with readings.engine() as made:
+        made.submit(EVENT)
+        assert amend(made, "e/1", quantity=5)
+        assert not amend(made, "e/1", quantity=5)
+        assert void(made, "e/1")
+
+        history = readings.reading(made).history(made.tenant_no, "e/1") or []
+        assert [(view["type"], view["quantity"]) for view in history] == [
+            ("usage", "3"), ("void", "3"), ("usage", "5"), ("void", "5"),
+        ]  # fmt: skip
+        numbers = [view["eventNo"] for view in history]
+        assert [view["corrects"] for view in history] == [None, *numbers[:-1]]
+        assert made.submit(EVENT).duplicates == 1, "the key stays taken"
+
+
+def test_a_span_that_was_voided_stays_so() -> None:
+    """What a span is billed for can be taken back; spans that come later do not bring it back."""
+    with readings.engine() as made:
+        call = span(1, parent_id=2, aforo__customer__id="acme", **CHAT)
+        made.send(body([call]))
+        reading = readings.reading(made)
+        [event, *_] = reading.usage_events(made.tenant_no, customer_id="acme")["items"]
+        assert void(made, event["eventId"])
+        made.send(body([span(2, aforo__customer__id="acme", aforo__session__id="s-9")]))
+
+        assert reading.usage_events(made.tenant_no, customer_id="acme")["items"] == []
+        assert [v["type"] for v in reading.history(made.tenant_no, event["eventId"]) or []] == [
+            "usage",
+            "void",
+        ]
+        with pytest.raises(NotCorrectable):
+            amend(made, event["eventId"], quantity=1)
+
+
+def test_what_cannot_be_corrected_says_why() -> None:
+    """Unknown events, final events, and changes of whose or when an event is, are refused and change nothing."""
+    with readings.engine() as made:
+        made.submit(EVENT)
+        before = bills(made)
+        with pytest.raises(NoSuchEvent):
+            void(made, "nothing")
+        with pytest.raises(NoSuchEvent):
+            void(made, f"{1:032x}-{1:016x}-steps")
+        with pytest.raises(NotCorrectable):
+            void(made, "final-0")
+        with pytest.raises(Refused, match="void the event"):
+            amend(made, "e/1", customer_id="globex")
+        with pytest.raises(Refused, match="negative"):
+            amend(made, "e/1", quantity=-1)
+        assert bills(made) == before
+
+
+def test_spans_without_a_customer_can_be_assigned() -> None:
+    """Assigning one span of a trace bills all its spans that name nobody, and what comes later too."""
+    with readings.engine() as made:
+        made.send(body([span(1, **CHAT), span(2, **CHAT)]))
+        reading = readings.reading(made)
+        aside = reading.quarantine(made.tenant_no)["items"]
+        assert {one["code"] for one in aside} == {"NO_CUSTOMER"}
+        quarantine = Quarantine(made.store, made.intake)
+        number = int(aside[0]["quarantineId"])
+        assert work(made, lambda now: quarantine.assign(made.tenant_no, number, "acme", now))
+        made.restart()
+        made.send(body([span(3, **CHAT)]))
+
+        assert reading.quarantine(made.tenant_no)["items"] == []
+        steps = [
+            view for view in readings.reading(made).usage_events(made.tenant_no, customer_id="acme")["items"]
+            if view["metricName"].endswith("steps")
+        ]  # fmt: skip
+        assert len(steps) == 3
+
+
+def test_what_was_refused_can_be_sent_again_put_right() -> None:
+    """A refused event is kept, and recorded from the quarantine once what was wrong with it is right."""
+    with readings.engine() as made:
+        report = made.submit({**EVENT, "metricName": "nothing"}, {**EVENT, "quantity": Decimal(4)}, EVENT)
+        assert (report.recorded, report.rejected, report.conflicts) == (1, 1, 1)
+        quarantine = Quarantine(made.store, made.intake)
+        conflict, refused = (
+            int(one["quarantineId"]) for one in readings.reading(made).quarantine(made.tenant_no)["items"]
+        )
+
+        def replay(number: int, **changes: Any) -> Any:
+            return work(made, lambda now: quarantine.replay(made.tenant_no, number, changes, now))
+
+        assert replay(refused).verdict == "rejected"
+        assert replay(refused, metricName="scans", idempotency_key="e/2").verdict == "recorded"
+        assert replay(conflict).verdict == "conflict"
+        assert replay(conflict, idempotencyKey="e/3").verdict == "recorded"
+        assert replay(conflict) is None
+        assert readings.reading(made).quarantine(made.tenant_no)["items"] == []
+        balance = readings.reading(made).intake_balance(made.tenant_no)
+        outcomes = ("recorded", "duplicates", "conflicts", "rejected")
+        assert balance["received"] == sum(balance[name] for name in outcomes)
