@@ -15,8 +15,8 @@ from tests.collector.running import Running
 
 from .sending import ago, ended, events, send
 
-ROWS = 60_000
-BAD = range(0, ROWS, 1_000)
+ROWS = 16_000
+BAD = range(0, ROWS, 500)
 
 
 def content(form: str) -> bytes:
@@ -44,7 +44,7 @@ def interrupted(folder: Path, form: str, how: int, times: int, seed: int) -> Non
         job_id = answer.json()["data"]["jobId"]
         caught = 0
         for _ in range(times):
-            time.sleep(source.uniform(0.0, 0.3))
+            time.sleep(source.uniform(0.0, 0.1))
             job = collector.data(f"/v1/uploads/{job_id}")
             caught += job["finishedAt"] is None
             collector.process.send_signal(how)

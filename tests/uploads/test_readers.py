@@ -185,6 +185,19 @@ def test_a_row_without_an_end_costs_no_memory_and_no_other_row(form: str) -> Non
     assert len(found[1].raws()[0]) == ROW_BYTES_MAX
 
 
+def test_the_longest_row_is_read_and_a_longer_one_is_not() -> None:
+    """The bounds hold to the byte and to the line, in both forms."""
+    with rows_up_to(100, 4):
+        fits, longer = b"k1,acme,m,1," + b"x" * 87 + b"\n", b"k1,acme,m,1," + b"x" * 88 + b"\n"
+        high, higher = b'k1,acme,m,1,"\n\n\n"\n', b'k1,acme,m,1,"\n\n\n\n"\n'
+        for row, is_read in ((fits, True), (longer, False), (high, True), (higher, False)):
+            first = rows(parts(HEADER + row + GOOD % 2, CSV))[0]
+            assert isinstance(first.event, Refusal) != is_read
+        for pad, is_read in ((85, True), (86, False)):
+            first = rows(parts(b'{"quantity":1' + b" " * pad + b"}\n" + b"{}\n", NDJSON))[0]
+            assert isinstance(first.event, Refusal) != is_read
+
+
 def test_rows_that_open_quotes_one_after_the_other_are_read_in_good_time() -> None:
     """A file that opens a new quote in every line is no way to keep a collector busy for hours."""
     found = rows(parts(HEADER + b'x","\n' * 10_000, CSV, [65_536]))

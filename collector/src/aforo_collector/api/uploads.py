@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any
 
 import msgspec
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -49,7 +49,8 @@ _FORM = {
     },
 }
 _REQUEST = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_DISCONNECTED = "the connection ended before the body did"
+_examining = CapacityLimiter(2)
+"""Unpacking a large file takes long; the threads of the readers are not for that."""
 
 router = APIRouter(tags=["uploads"])
 
@@ -67,7 +68,7 @@ async def upload(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
         await _receive(request, form, incoming, desk.settings.upload_bytes_max)
         asked = _asked(form, desk.settings)
         job, repeated = await to_thread.run_sync(
-            _queue, desk, tenant, upload_id, incoming, form.file_name, asked
+            _queue, desk, tenant, upload_id, incoming, form.file_name, asked, limiter=_examining
         )
     except MalformedForm as error:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
@@ -101,7 +102,9 @@ async def _receive(request: Request, form: UploadForm, incoming: IncomingFile, s
                 await to_thread.run_sync(incoming.write, pieces)
                 pieces, held = [], 0
     except ClientDisconnect:
-        raise Problem(400, "MALFORMED_BODY", f"{_DISCONNECTED}; nothing was recorded") from None
+        raise Problem(
+            400, "MALFORMED_BODY", "the connection ended before the body did; nothing was recorded"
+        ) from None
     await to_thread.run_sync(incoming.write, pieces)
     form.finish()
 

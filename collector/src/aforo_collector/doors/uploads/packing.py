@@ -55,12 +55,10 @@ def _gunzipped(file: BinaryIO) -> Iterator[bytes]:
     member = zlib.decompressobj(wbits=31)
     try:
         while piece := file.read(BLOCK_BYTES):
-            block = piece
-            while piece or len(block) == BLOCK_BYTES:
+            while piece:
                 if member.eof:
                     member = zlib.decompressobj(wbits=31)
-                block = member.decompress(piece, BLOCK_BYTES)
-                yield block
+                yield member.decompress(piece, BLOCK_BYTES)
                 piece = member.unused_data.lstrip(b"\0") if member.eof else member.unconsumed_tail
     except zlib.error as error:
         raise _damaged("gzip", str(error)) from error
