@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 
+from aforo_collector.domain.aggregation import AGGREGATIONS, Tally
 from aforo_collector.domain.catalog import RatePlan
 from aforo_collector.domain.catalog_file import OVERRIDE_KEYS, parse
-from aforo_collector.domain.metrics import AGGREGATIONS, OPERATORS, PRODUCT_TYPES, TEMPLATES
+from aforo_collector.domain.conditions import OPERATORS
+from aforo_collector.domain.metrics import PRODUCT_TYPES, TEMPLATES
 from aforo_collector.domain.money import plain
-from aforo_collector.domain.pricing.terms import Usage
+from aforo_collector.domain.pricing.terms import OVERAGES, Usage
 from hypothesis import strategies as st
 
 SURFACES = """
@@ -59,8 +62,9 @@ output_mtok = "8.00"
 
 
 def plan_of(*prices: dict[str, object], base_fee: str = "0", minimum_charge: str = "0") -> RatePlan:
-    """A rate plan from price tables; the units `calls` and `count` (aggregation COUNT) exist."""
+    """A rate plan from price tables; the unit `calls` and one of each aggregation (`counted` for COUNT) exist."""
     units = [{"name": "calls"}, {"name": "counted", "aggregation": "COUNT"}]
+    units += [{"name": name, "aggregation": name, "event_field": "n"} for name in AGGREGATIONS]
     plan = {"code": "plan", "base_fee": base_fee, "minimum_charge": minimum_charge, "prices": list(prices)}
     return parse({"billable_units": units, "rate_plans": [plan]}).rate_plans[0]
 
@@ -68,6 +72,11 @@ def plan_of(*prices: dict[str, object], base_fee: str = "0", minimum_charge: str
 def used(metric: str, quantity: str, event_count: int = 1, **dimensions: str) -> Usage:
     """One entry of usage."""
     return Usage(metric, dimensions, Decimal(quantity), event_count)
+
+
+def sampled(metric: str, *values: str, **dimensions: str) -> Usage:
+    """Events of a unit of the aggregation that it is called by, one for each value."""
+    return Usage(metric, dimensions, Decimal(0), len(values), Tally(metric, Counter(values)))
 
 
 decimals = st.decimals(min_value=0, max_value=1000, places=6).map(plain)
@@ -80,6 +89,13 @@ per_unit = st.one_of(
             "minimum_charge": decimals,
             "outcome_weights": st.dictionaries(names, decimals),
         },
+    ),
+    st.fixed_dictionaries(
+        {
+            "unit_price": decimals,
+            "included": decimals.filter(lambda text: text != "0"),
+            "overage": st.sampled_from(OVERAGES),
+        }
     ),
     st.fixed_dictionaries(
         {"dimension": st.just("toolName"), "prices": st.dictionaries(names, decimals, min_size=1)},
@@ -145,6 +161,7 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
             {
                 "name": f"unit-{name}",
                 "aggregation": draw(st.sampled_from(AGGREGATIONS)),
+                "event_field": draw(names),
                 "filter": [{"field": "status", "operator": draw(st.sampled_from(OPERATORS)), "value": "4"}],
             }
             for name in units

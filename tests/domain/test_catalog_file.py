@@ -246,17 +246,80 @@ def test_two_products_of_one_type_are_ambiguous() -> None:
     )
 
 
-@pytest.mark.parametrize("aggregation", ["MAX", "COUNT_DISTINCT", "PERCENTILE_95"])
-def test_an_aggregation_that_is_not_rated_yet_cannot_be_priced(aggregation: str) -> None:
-    """A unit whose total would be a wrong sum must not get a price."""
-    document = changed(lambda d: d["billable_units"][0].update(aggregation=aggregation))
-    document["rate_plans"][0]["prices"].append(
-        {"metric": "translations", "model": "PER_UNIT", "unit_price": "1"}
-    )
-    path = "rate_plans[0].prices[2].metric"
+def priced(aggregation: str, event_field: str | None = None, **keys: object) -> dict[str, Any]:
+    """The file of surfaces section 7 with a price of a unit that aggregates so."""
+    unit = {"aggregation": aggregation} | ({} if event_field is None else {"event_field": event_field})
+    document = changed(lambda d: d["billable_units"][0].update(unit))
+    price = {"metric": "translations", "model": "PER_UNIT", "unit_price": "1", **keys}
+    document["rate_plans"][0]["prices"].append(price)
+    return document
+
+
+def test_a_unit_says_how_it_aggregates_and_its_price_knows() -> None:
+    """Aliases are read, the one name is written, and the price aggregates as its unit does."""
+    document = priced("UNIQUE", "user_id")
+    catalog = parse(document)
+    assert export(catalog)["billable_units"] == [
+        {**document["billable_units"][0], "aggregation": "COUNT_DISTINCT", "event_field": "user_id"}
+    ]
+    assert catalog.rate_plans[0].prices[2].aggregation == "COUNT_DISTINCT"
+    assert catalog.sampled_metrics() == ("translations",)
+    assert parse(priced("P95")).rate_plans[0].prices[2].aggregation == "PERCENTILE_95"
+    assert parse(priced("SUM")).sampled_metrics() == ()
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (priced("COUNT_DISTINCT"), "metric: 'translations' does not say what is to be distinct"),
+        (priced("MEDIAN"), "aggregation: 'MEDIAN' is not one of COUNT, SUM"),
+        (priced("MAX", outcome_weights={"ERROR": "0.5"}), "outcome_weights: MAX takes an event whole"),
+        (priced("AVG", included="5", overage="BLOCK"), "overage: BLOCK needs what is used up"),
+        (priced("SUM", included="5", overage="STOP"), "overage: 'STOP' is not one of CHARGE, BLOCK, IGNORE"),
+        (priced("SUM", overage="IGNORE"), "included: missing; IGNORE begins after"),
+        (priced("SUM", overage="BLOCK"), "included: missing; BLOCK begins after"),
+        *(
+            (
+                changed(price(model="FLAT_RATE", base_fee="9", **keys)),
+                "overage: is BLOCK when included is given, else absent",
+            )
+            for keys in ({"included": "5"}, {"overage": "BLOCK"}, {"included": "5", "overage": "CHARGE"})
+        ),
+    ],
+)
+def test_what_an_aggregation_cannot_be_asked_for_is_refused(document: dict[str, Any], problem: str) -> None:
+    """A price must make sense for the number that its unit comes to."""
+    assert any(problem in found for found in problems_of(document)), problems_of(document)
+
+
+@pytest.mark.parametrize("model", ["COUNT", "MAX", "AVG"])
+def test_a_cost_is_a_sum(model: str) -> None:
+    """Only a sum of costs can be passed on."""
+    document = priced(model, model="COST_PLUS", markup="0")
+    del document["rate_plans"][0]["prices"][2]["unit_price"]
     assert problems_of(document) == (
-        f"{path}: aggregation {aggregation} cannot be priced in this version; use SUM or COUNT",
+        f"rate_plans[0].prices[2].metric: {model} of events is no cost; COST_PLUS needs aggregation SUM",
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit"),
+    [
+        ({"unit_price": "1", "included": "5"}, None),
+        ({"unit_price": "1", "included": "5", "overage": "IGNORE"}, None),
+        ({"unit_price": "1", "included": "5", "overage": "BLOCK"}, 5),
+        ({"model": "FLAT_RATE", "base_fee": "9", "included": "5", "overage": "BLOCK"}, 5),
+        ({"model": "FLAT_RATE", "base_fee": "9"}, None),
+    ],
+)
+def test_overage_reads_back_and_only_block_is_a_limit(keys: dict[str, object], limit: int | None) -> None:
+    """What becomes of usage beyond what is included must be exported as written."""
+    document = changed(price(**keys))
+    catalog = parse(document)
+    assert catalog.rate_plans[0].prices[0].terms.limit == limit
+    exported: Any = export(catalog)
+    assert exported["rate_plans"][0]["prices"][0].get("overage") == keys.get("overage")
+    assert parse(exported) == catalog
 
 
 json_values = st.recursive(

@@ -7,13 +7,14 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from aforo_collector.domain.aggregation import AGGREGATIONS
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.pricing.terms import Usage
-from aforo_collector.domain.rating import Unrated, bills, estimate, rate
+from aforo_collector.domain.rating import Unrated, billable, bills, estimate, rate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.domain.catalogs import TOOLS, plan_of, price_tables, usages, used
+from tests.domain.catalogs import TOOLS, plan_of, price_tables, sampled, usages, used
 
 PER_TOOL = {
     "metric": TOOLS,
@@ -89,7 +90,7 @@ def test_estimates_of_events_sum_up_to_the_charges(
 ) -> None:
     """Where no included units, minimum or flat fee interfere, the events' revenue must be the charges."""
     plain = [
-        {key: value for key, value in table.items() if key not in {"included", "minimum_charge"}}
+        {key: value for key, value in table.items() if key not in {"included", "overage", "minimum_charge"}}
         for table in tables
         if table["model"] != "FLAT_RATE"
     ]
@@ -238,3 +239,82 @@ def test_costs_pass_through_with_their_markup() -> None:
         ("b", Decimal("0.045")),
     ]
     assert estimate(plan, cost, {"model": "b"}, Decimal("0.0375")) == Decimal("0.045")
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "everywhere", "by_region"),
+    [
+        ("SUM", "14.5", {"eu": "6.5", "us": "8"}),
+        ("MAX", "8", {"eu": "4", "us": "8"}),
+        ("MIN", "1", {"eu": "1", "us": "8"}),
+        ("AVG", "3.625", {"eu": "2.166666666667", "us": "8"}),
+        ("COUNT_DISTINCT", "4", {"eu": "3", "us": "1"}),
+        ("PERCENTILE_50", "1.5", {"eu": "1.5", "us": "8"}),
+    ],
+)
+def test_values_are_put_together_before_they_are_priced(
+    aggregation: str, everywhere: str, by_region: dict[str, str]
+) -> None:
+    """A line has the number of all its events, one line for each value of the dimension; failures weigh nothing."""
+    usage = [
+        sampled(aggregation, "1", "4", region="eu", executionStatus="SUCCESS"),
+        sampled(aggregation, "1.5", region="eu"),
+        sampled(aggregation, "8", region="us"),
+        sampled(aggregation, "99", region="us", executionStatus="ERROR"),
+    ]
+    price = {
+        "metric": aggregation,
+        "model": "PER_UNIT",
+        "unit_price": "2",
+        "outcome_weights": {"SUCCESS": "1"},
+    }
+    (charge,) = rate(plan_of(price), usage).charges
+    assert (charge.quantity, charge.amount) == (Decimal(everywhere), 2 * Decimal(everywhere))
+    assert charge.event_count == 4
+    charges = rate(plan_of({**price, "dimension": "region"}), usage[::-1]).charges
+    assert {charge.dimension: charge.quantity for charge in charges} == {
+        region: Decimal(quantity) for region, quantity in by_region.items()
+    }
+    assert [charge.event_count for charge in charges] == [3, 1]
+    assert rate(None, usage[:3]).unrated == (Unrated(aggregation, None, Decimal(everywhere), 4),)
+
+
+def test_what_does_not_add_up_earns_nothing_before_the_period_ends() -> None:
+    """A sum and a count have an estimate by event, a failure earns 0, and no other aggregation says anything."""
+    for aggregation in AGGREGATIONS:
+        price = {
+            "metric": aggregation,
+            "model": "PER_UNIT",
+            "unit_price": "2",
+            "outcome_weights": {"SUCCESS": "1"},
+        }
+        plan = plan_of(price)
+        earned = {"SUM": 14, "COUNT": 2}.get(aggregation)
+        assert estimate(plan, aggregation, {}, Decimal(7)) == earned
+        assert estimate(plan, aggregation, {"executionStatus": "ERROR"}, Decimal(7)) == 0
+
+
+@pytest.mark.parametrize(
+    ("overage", "included", "amount"), [("CHARGE", 10, 5), ("BLOCK", 10, 5), ("IGNORE", 15, 0)]
+)
+def test_usage_beyond_what_is_included_is_paid_unless_it_is_ignored(
+    overage: str, included: int, amount: int
+) -> None:
+    """A block is a matter of quota checks: what was used all the same is on the bill."""
+    price = {"metric": "calls", "model": "PER_UNIT", "unit_price": "1", "included": "10", "overage": overage}
+    plan = plan_of(price)
+    (charge,) = rate(plan, [used("calls", "15")]).charges
+    assert (charge.quantity, charge.included, charge.amount) == (15, included, amount)
+    assert estimate(plan, "calls", {}, Decimal(2)) == (0 if overage == "IGNORE" else 2)
+
+
+@given(st.lists(st.sampled_from(["SUCCESS", "PARTIAL", "ERROR"])), st.integers(0, 30))
+def test_what_counts_toward_a_quota_is_what_the_invoice_counts(statuses: list[str], quantity: int) -> None:
+    """The quantity of a price's usage is that of its line, outcome weights and all."""
+    plan = plan_of({
+        "metric": "calls", "model": "PER_UNIT", "unit_price": "1", "included": "10", "overage": "BLOCK",
+        "outcome_weights": {"PARTIAL": "0.5"},
+    })  # fmt: skip
+    usage = [used("calls", str(quantity), executionStatus=status) for status in statuses]
+    counted = sum((entry.quantity for entry in billable(plan.prices[0], usage)), Decimal(0))
+    assert counted == sum((charge.quantity for charge in rate(plan, usage).charges), Decimal(0))

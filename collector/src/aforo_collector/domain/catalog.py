@@ -161,6 +161,10 @@ class Catalog:
         """The billable unit of that metric name, built in or of the file; None for an unknown metric."""
         return self._units.get(metric)
 
+    def sampled_metrics(self) -> tuple[str, ...]:
+        """The metrics whose units go by the values of their events; see `BillableUnit.sampled`."""
+        return tuple(unit.name for unit in self.billable_units if unit.sampled)
+
     def customer(self, customer_id: str) -> Customer | None:
         """The customer of that id."""
         return self._customers.get(customer_id)

@@ -41,6 +41,8 @@ def export(catalog: Catalog) -> dict[str, object]:
 
 def _unit(unit: BillableUnit) -> dict[str, object]:
     row: dict[str, object] = {"name": unit.name, "aggregation": unit.aggregation}
+    if unit.event_field is not None:
+        row["event_field"] = unit.event_field
     if unit.conditions:
         row["filter"] = [
             {"field": condition.field, "operator": condition.operator, "value": condition.value}

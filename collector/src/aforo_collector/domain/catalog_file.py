@@ -3,8 +3,9 @@
 The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`. Keys
 of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the metrics
 written as usage events although no plan prices them; `unknown_customers = "reject"` (or `"accept"`, which is
-what holds without it), whether usage of customers that are not in the file is recorded; `apps` of a team;
-and `[[price_overrides]]` with `provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC,
+what holds without it), whether usage of customers that are not in the file is recorded; `event_field` of a
+billable unit; `overage` of a price with `included`: CHARGE, BLOCK or IGNORE; `apps` of a team; and
+`[[price_overrides]]` with `provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC,
 optional) and US dollars per million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok
 cache_write_1h_mtok reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts
 on them yet.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
+from aforo_collector.domain.aggregation import ADDITIVE, AGGREGATIONS, aggregation_of
 from aforo_collector.domain.catalog import (
     UNKNOWN_CUSTOMERS,
     Catalog,
@@ -27,18 +29,18 @@ from aforo_collector.domain.catalog import (
 )
 from aforo_collector.domain.catalog_checks import check_references
 from aforo_collector.domain.catalog_export import export
+from aforo_collector.domain.conditions import OPERATORS, Condition
 from aforo_collector.domain.fields import Fields
 from aforo_collector.domain.metrics import (
-    AGGREGATIONS,
-    OPERATORS,
     PRODUCT_TYPES,
     TEMPLATES,
     BillableUnit,
-    Condition,
 )
 from aforo_collector.domain.money import MoneyError, minor_units
+from aforo_collector.domain.pricing.flat_rate import FlatRate
+from aforo_collector.domain.pricing.per_unit import PerUnit
 from aforo_collector.domain.pricing.table import MODEL_NAMES, READERS
-from aforo_collector.domain.pricing.terms import Price
+from aforo_collector.domain.pricing.terms import Price, Terms
 
 __all__ = ["OVERRIDE_KEYS", "CatalogError", "export", "parse"]
 
@@ -52,7 +54,6 @@ OVERRIDE_KEYS: Final = (
     "input_audio_mtok",
     "output_audio_mtok",
 )
-_COUNTABLE: Final = ("SUM", "COUNT")
 _RESERVED: Final = ("base_fee", "minimum_charge")
 _LEVELS: Final = ("L1", "L2", "L3")
 _PROBLEMS_SHOWN_MAX: Final = 50
@@ -112,12 +113,21 @@ def _unit(fields: Fields) -> BillableUnit:
         fields.report("name", f"{name!r} names a line of every invoice; choose another name")
     return BillableUnit(
         name=name,
-        aggregation=fields.choice("aggregation", AGGREGATIONS, "SUM"),
+        aggregation=_aggregation(fields),
         conditions=tuple(
             Condition(table.text("field"), table.choice("operator", OPERATORS), table.text("value"))
             for table in fields.tables("filter")
         ),
+        event_field=fields.optional_text("event_field"),
     )
+
+
+def _aggregation(fields: Fields) -> str:
+    stated = fields.text("aggregation", "SUM")
+    known = aggregation_of(stated)
+    if known is None:
+        fields.report("aggregation", f"{stated!r} is not one of {', '.join(AGGREGATIONS)}")
+    return known or "SUM"
 
 
 def _plan(fields: Fields, units: dict[str, BillableUnit]) -> RatePlan:
@@ -145,23 +155,35 @@ def _price(fields: Fields, units: dict[str, BillableUnit], *, has_base_fee: bool
         fields.skip()
         return None
     terms = reader(fields, metric)
-    if model == "FLAT_RATE" and not has_base_fee and terms.parameters() == {}:
+    if isinstance(terms, FlatRate) and not has_base_fee and terms.base_fee is None:
         fields.report("base_fee", "missing; give it here or on the plan")
     unit = units.get(metric)
     if unit is None:
         if metric:
             fields.report("metric", f"{metric!r} is neither built in nor one of billable_units")
         return None
-    if unit.aggregation not in _COUNTABLE:
-        fields.report(
-            "metric", f"aggregation {unit.aggregation} cannot be priced in this version; use SUM or COUNT"
-        )
-    if model == "COST_PLUS" and unit.aggregation == "COUNT":
-        fields.report("metric", "a count of events is no cost; COST_PLUS needs aggregation SUM")
+    _check_aggregation(fields, unit, model, terms)
     if terms.dimension is not None and unit.dimensions is not None and terms.dimension not in unit.dimensions:
         known = f"events of {metric} have {', '.join(unit.dimensions) or 'none'}"
         fields.report("dimension", f"{terms.dimension!r} is no dimension here; {known}")
-    return Price(metric, model, terms, counts_events=unit.aggregation == "COUNT")
+    return Price(metric, model, terms, unit.aggregation)
+
+
+def _check_aggregation(fields: Fields, unit: BillableUnit, model: str, terms: Terms) -> None:
+    """Reports what cannot be said of a number that comes about as the unit's does."""
+    aggregation = unit.aggregation
+    if model == "COST_PLUS" and aggregation != "SUM":
+        fields.report("metric", f"{aggregation} of events is no cost; COST_PLUS needs aggregation SUM")
+    if aggregation == "COUNT_DISTINCT" and unit.event_field is None:
+        fields.report(
+            "metric", f"{unit.name!r} does not say what is to be distinct; give the unit event_field"
+        )
+    if aggregation in ADDITIVE:
+        return
+    if terms.limit is not None:
+        fields.report("overage", f"BLOCK needs what is used up, SUM or COUNT; {aggregation} is not")
+    if isinstance(terms, PerUnit) and set(terms.outcome_weights.values()) - {0, 1}:
+        fields.report("outcome_weights", f"{aggregation} takes an event whole or not at all: weigh 0 or 1")
 
 
 def _product(fields: Fields) -> Product:

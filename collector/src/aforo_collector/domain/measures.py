@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aforo_collector.domain.catalog import RatePlan
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.metrics import metric_name, tool_metric_of
+from aforo_collector.domain.metrics import PRODUCT_TYPES, metric_name, tool_metric_of
 from aforo_collector.domain.pricing.terms import Usage
 from aforo_collector.domain.usage import UNITS, Kind, Occurrence, RollUp, dimensions, measure
 
@@ -25,6 +25,15 @@ def metric_of(product_type: str, unit: str) -> str:
     return tool_metric_of(product_type) if unit == "tool_calls" else metric_name(product_type, unit)
 
 
+def units_named(metric: str) -> int:
+    """Bit mask of the units that go by this name under some product type."""
+    return sum(
+        1 << bit
+        for bit, unit in enumerate(UNITS)
+        if any(metric_of(product_type, unit) == metric for product_type in PRODUCT_TYPES)
+    )
+
+
 def units_in(mask: int) -> list[str]:
     """The units of a bit mask, in order."""
     return [unit for bit, unit in enumerate(UNITS) if mask >> bit & 1]
@@ -39,7 +48,7 @@ def measures_of(
     `plan`.
     """
     if occurrence.kind == Kind.USAGE:
-        return [Measure(occurrence.metric, occurrence.quantity, _stated(occurrence, plan))]
+        return [Measure(occurrence.metric, occurrence.quantity, stated(occurrence, plan))]
     found = []
     for unit in units_in(units):
         quantity = measure(occurrence, unit)
@@ -57,7 +66,7 @@ def usage_of(roll_up: RollUp, payer: Identity, plan: RatePlan | None) -> list[Us
     if total.kind == Kind.USAGE:
         if not counts.events:
             return []
-        return [Usage(total.metric, _stated(total, plan), total.quantity, counts.events)]
+        return [Usage(total.metric, stated(total, plan), total.quantity, counts.events)]
     found = []
     for unit in units_in(roll_up.units):
         event_count = counts.of(total.kind, unit)
@@ -74,7 +83,8 @@ def usage_of(roll_up: RollUp, payer: Identity, plan: RatePlan | None) -> list[Us
     return found
 
 
-def _stated(occurrence: Occurrence, plan: RatePlan | None) -> dict[str, str]:
+def stated(occurrence: Occurrence, plan: RatePlan | None) -> dict[str, str]:
+    """What the plan's price of a hand-recorded event's metric can depend on."""
     price = plan.price_of(occurrence.metric) if plan is not None else None
     name = price.terms.dimension if price is not None else None
     known = {"executionStatus": occurrence.status} if occurrence.status else {}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from aforo_collector.domain.money import MoneyError, decimal_of
+from aforo_collector.domain.aggregation import ADDITIVE
+from aforo_collector.domain.conditions import Condition
+from aforo_collector.domain.event_fields import find, number_of, token_of
+from aforo_collector.domain.money import plain
 
 __all__ = [
-    "AGGREGATIONS",
     "DEFAULT_PRODUCT_TYPE",
-    "OPERATORS",
     "PRODUCT_TYPES",
     "TEMPLATES",
     "BillableUnit",
-    "Condition",
+    "Counted",
     "metric_name",
     "prefix_of",
     "product_type_of",
@@ -25,73 +27,57 @@ __all__ = [
 
 PRODUCT_TYPES: Final = ("API", "AGENTIC_API", "AI_AGENT", "MCP_SERVER")
 DEFAULT_PRODUCT_TYPE: Final = "AGENTIC_API"
-AGGREGATIONS: Final = ("COUNT", "SUM", "MAX", "MIN", "AVG", "COUNT_DISTINCT", "PERCENTILE_95")
-OPERATORS: Final = (
-    "EQUALS",
-    "NOT_EQUALS",
-    "GREATER_THAN",
-    "LESS_THAN",
-    "CONTAINS",
-    "NOT_CONTAINS",
-    "IN",
-    "NOT_IN",
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One filter of a billable unit: the event's `field` compared with `value` by one of `OPERATORS`."""
+class Counted(NamedTuple):
+    """What one event adds to its unit.
 
-    field: str
-    operator: str
-    value: str
+    `value` is the number that an estimate of its revenue goes by. `sample` is what is kept of the event beside
+    the sums, as text; None for a unit to which sums are enough.
+    """
 
-    def holds(self, fields: Mapping[str, str]) -> bool:
-        """Whether an event with these fields passes; an absent field passes only the negated operators.
-
-        Both sides compare as numbers when both are decimal numbers, else as text. IN lists values by comma.
-        """
-        found = fields.get(self.field)
-        if self.operator.startswith("NOT_"):
-            return found is None or not _compare(self.operator.removeprefix("NOT_"), found, self.value)
-        return found is not None and _compare(self.operator, found, self.value)
-
-
-def _compare(operator: str, found: str, wanted: str) -> bool:
-    if operator == "CONTAINS":
-        return wanted in found
-    if operator in {"IN", "EQUALS"}:
-        options = wanted.split(",") if operator == "IN" else [wanted]
-        return any(_same(found, option.strip()) for option in options)
-    try:
-        left, right = decimal_of(found), decimal_of(wanted)
-    except MoneyError:
-        return False
-    return left > right if operator == "GREATER_THAN" else left < right
-
-
-def _same(left: str, right: str) -> bool:
-    try:
-        return left == right or decimal_of(left) == decimal_of(right)
-    except MoneyError:
-        return False
+    value: Decimal
+    sample: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BillableUnit:
     """What is counted (`name` is metricName on the wire), how it adds up, and which events count at all.
 
-    `dimensions` are the event fields a price may vary by; None means any field of the event.
+    `event_field` names the field whose number counts instead of the quantity, or whose different values
+    COUNT_DISTINCT counts. `dimensions` are the event fields a price may vary by; None means any field.
     """
 
     name: str
     aggregation: str = "SUM"
     conditions: tuple[Condition, ...] = ()
     dimensions: tuple[str, ...] | None = None
+    event_field: str | None = None
 
-    def admits(self, fields: Mapping[str, str]) -> bool:
+    @property
+    def sampled(self) -> bool:
+        """Whether the unit goes by the values of its events, because the sums of their quantities say too little."""
+        return self.aggregation not in ADDITIVE or (
+            self.aggregation == "SUM" and self.event_field is not None
+        )
+
+    def admits(self, *sources: Mapping[str, object]) -> bool:
         """Whether an event with these fields counts toward the unit: all conditions hold."""
-        return all(condition.holds(fields) for condition in self.conditions)
+        return all(condition.holds(*sources) for condition in self.conditions)
+
+    def counted(self, quantity: Decimal, *sources: Mapping[str, object]) -> Counted:
+        """What an admitted event with these fields adds to the unit.
+
+        A field that is absent or no number of at least 0 leaves the quantity to count; a 0 is a 0.
+        """
+        if not self.sampled:
+            return Counted(quantity)
+        found = find(self.event_field, sources) if self.event_field is not None else None
+        if self.aggregation == "COUNT_DISTINCT":
+            return Counted(quantity, token_of(found))
+        number = number_of(found)
+        value = quantity if number is None else number
+        return Counted(value, plain(value))
 
 
 _PREFIXES: Final = {product_type: product_type.lower() for product_type in PRODUCT_TYPES}

@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from aforo_collector.domain.aggregation import ADDITIVE, merged
 from aforo_collector.domain.catalog import RatePlan
 from aforo_collector.domain.money import CONTEXT, ZERO
-from aforo_collector.domain.pricing.terms import Charge, Price, Usage, total_of
+from aforo_collector.domain.pricing.terms import Charge, Price, Usage, by_dimension, total_of
 
-__all__ = ["Rated", "Unrated", "bills", "estimate", "rate"]
+__all__ = ["Rated", "Unrated", "billable", "bills", "estimate", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +44,44 @@ def rate(plan: RatePlan | None, usage: Iterable[Usage]) -> Rated:
     Prices that charge without usage (FLAT_RATE, a minimum) do so once per call: rate a whole period at a
     time. The plan's own base fee and minimum are the invoice's business.
     """
-    billable: dict[str, list[Usage]] = {}
+    priced: dict[str, list[Usage]] = {}
     rest: dict[tuple[str, str | None], list[Usage]] = {}
     for entry in usage:
         price = plan.price_of(entry.metric) if plan is not None else None
         if price is None:
             rest.setdefault((entry.metric, None), []).append(entry)
-            continue
-        weight = price.terms.weight(entry.dimensions)
-        if not weight:
-            continue
-        if not price.terms.covers(entry.dimensions):
+        elif price.terms.covers(entry.dimensions) or not price.terms.weight(entry.dimensions):
+            priced.setdefault(entry.metric, []).append(entry)
+        else:
             value = entry.dimensions.get(price.terms.dimension or "")
             rest.setdefault((entry.metric, value), []).append(entry)
-            continue
-        billable.setdefault(entry.metric, []).append(_weighed(price, entry, weight))
     charges = [
         charge
         for price in (plan.prices if plan is not None else ())
-        for charge in price.terms.charges(price, billable.get(price.metric, ()))
+        for charge in price.terms.charges(price, billable(price, priced.get(price.metric, ())))
     ]
     return Rated(
         tuple(charges), tuple(_unrated(key, entries) for key, entries in sorted(rest.items(), key=_order))
     )
+
+
+def billable(price: Price, usage: Iterable[Usage]) -> list[Usage]:
+    """What of a price's usage in a whole period counts, weighed by its outcome.
+
+    Values that do not add up are put together here, one entry for each value of the price's dimension.
+    """
+    found: list[Usage] = []
+    for entry in usage:
+        weight = price.terms.weight(entry.dimensions)
+        if weight and price.terms.covers(entry.dimensions):
+            found.append(_weighed(price, entry, weight))
+    if price.aggregation in ADDITIVE:
+        return found
+    name = price.terms.dimension
+    return [
+        _together(entries, {} if name is None or value is None else {name: value})
+        for value, entries in by_dimension(found, name)
+    ]
 
 
 def estimate(
@@ -74,6 +90,7 @@ def estimate(
     """What one event earns at list price, unrounded; None when no price covers it or it earns nothing by
     itself.
 
+    Under COUNT an event is one unit; an aggregation that does not add up tells nothing before the period ends.
     Included units, minimums and flat fees are left out: they belong to the period, not to an event.
     """
     price = plan.price_of(metric) if plan is not None else None
@@ -83,7 +100,9 @@ def estimate(
     weight = terms.weight(dimensions)
     if not weight:
         return ZERO
-    counted = weight if price.counts_events else CONTEXT.multiply(quantity, weight)
+    if price.aggregation not in ADDITIVE:
+        return None
+    counted = weight if price.aggregation == "COUNT" else CONTEXT.multiply(quantity, weight)
     return terms.estimate(dimensions, counted)
 
 
@@ -98,13 +117,27 @@ def bills(charge: Charge, metric: str, dimensions: Mapping[str, str]) -> bool:
 
 
 def _weighed(price: Price, entry: Usage, weight: Decimal) -> Usage:
-    counted = Decimal(entry.event_count) if price.counts_events else entry.quantity
-    return replace(entry, quantity=CONTEXT.multiply(counted, weight))
+    if price.aggregation == "COUNT":
+        used = Decimal(entry.event_count)
+    elif price.aggregation == "SUM":
+        used = entry.quantity if entry.tally is None else entry.tally.total()
+    else:
+        return entry  # the catalog lets nothing but 0 and 1 weigh these
+    return replace(entry, quantity=CONTEXT.multiply(used, weight), tally=None)
+
+
+def _together(entries: Sequence[Usage], dimensions: Mapping[str, str]) -> Usage:
+    """One entry for several; a quantity that is no sum comes from all their values at once."""
+    quantity, event_count = total_of(entries)
+    tallies = [entry.tally for entry in entries if entry.tally is not None]
+    if tallies:
+        quantity = merged(tallies).total()
+    return Usage(entries[0].metric, dimensions, quantity, event_count)
 
 
 def _unrated(key: tuple[str, str | None], entries: list[Usage]) -> Unrated:
-    quantity, event_count = total_of(entries)
-    return Unrated(*key, quantity, event_count)
+    together = _together(entries, {})
+    return Unrated(*key, together.quantity, together.event_count)
 
 
 def _order(item: tuple[tuple[str, str | None], list[Usage]]) -> tuple[str, bool, str]:

@@ -21,6 +21,7 @@ from .wire_names import (
     BOUNDARIES,
     HEARTBEAT_METRIC,
     INTEGERS,
+    LABELS,
     NAMES,
     OBJECTS,
     REQUIRED,
@@ -32,6 +33,7 @@ from .wire_names import (
 UNKNOWN_CUSTOMER: Final = "UNKNOWN_CUSTOMER"
 INTEGER_DIGITS_MAX: Final = 14
 FRACTION_DIGITS_MAX: Final = 6
+_NOTHING: Final[Mapping[str, object]] = {}
 _WHOLE_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -61,13 +63,6 @@ def admit(raw: RawEvent, catalog: Catalog, bounds_ns: tuple[int, int], caller: I
     of the caller wins over what the event says of its customer, and fills in what the event leaves out.
     """
     fields = _named(raw)
-    for name, value in fields.items():
-        if name in TEXT_LENGTHS:
-            _check_text(name, value)
-        elif name in INTEGERS:
-            _check_integer(name, value)
-        elif name in OBJECTS and not isinstance(value, Mapping):
-            raise Refused(f"INVALID_{name.upper()}", f"{name} is not a JSON object", name)
     customer = caller.customer_id or fields.get("customerId")
     if not customer:
         raise Refused("MISSING_FIELD", "customerId is missing; say who the event bills against", "customerId")
@@ -117,7 +112,8 @@ def _event(
     metadata: Mapping[str, object] = take("metadata", None) or {}  # type: ignore[assignment]  # was checked
     stated_type = _product_type(take("productType", None)) or caller.product_type
     product_type = billed_type(stated_type)
-    boundary = _word(take("sessionBoundary", None) or metadata.get("sessionBoundary"))
+    said = _NOTHING if LABELS.isdisjoint(metadata) else metadata
+    boundary = _word(take("sessionBoundary", None) or said.get("sessionBoundary"))
     metric = take("metricName", None)
     if not metric:
         raise Refused("MISSING_FIELD", "metricName is missing; name a billable unit", "metricName")
@@ -133,13 +129,13 @@ def _event(
     occurred_ns = 0 if occurred in (None, "") else _moment(occurred, bounds_ns)
     key = str(take("idempotencyKey", None) or "")
     duration = take("executionDurationMs", None)
-    if duration is None:
-        duration = spelled(metadata, "executionDurationMs")
-    trace = take("traceId", None) or _trace_id_of(fields.get("trace"))
-    session = label_of(fields, metadata, "sessionId") or caller.session_id
-    agent = label_of(fields, metadata, "agentId") or caller.agent_id
-    tool = label_of(fields, metadata, "toolName")
-    status = _status(fields.get("executionStatus"), metadata)
+    if duration is None and said:
+        duration = spelled(said, "executionDurationMs")
+    trace = take("traceId", None) or ("trace" in fields and _trace_id_of(fields["trace"]))
+    session = label_of(fields, said, "sessionId") or caller.session_id
+    agent = label_of(fields, said, "agentId") or caller.agent_id
+    tool = label_of(fields, said, "toolName")
+    status = _status(fields.get("executionStatus"), said)
     take("sessionId", None), take("agentId", None)
     if stated_type:
         fields["productType"] = stated_type
@@ -152,15 +148,30 @@ def _event(
 
 
 def _named(raw: RawEvent) -> dict[str, object]:
-    """The fields by the names of the contract; the contract's own spelling wins, absent and null are the same."""
+    """The checked fields by the names of the contract, whose own spelling wins; null and absent are the same."""
     fields: dict[str, object] = {}
     for name, value in raw.items():
         if value is None:
             continue
-        known = NAMES.get(name, name)
-        if known is name or known == name or raw.get(known) is None:
+        known = NAMES.get(name)
+        if known is None:
+            fields[name] = value
+        elif known == name or raw.get(known) is None:
+            limit = TEXT_LENGTHS.get(known)
+            if limit is None:
+                _check_other(known, value)
+            elif type(value) is not str or len(value) * 2 > limit or "\0" in value or value.isspace():
+                _check_text(known, value)
             fields[known] = value
     return fields
+
+
+def _check_other(name: str, value: object) -> None:
+    if name in INTEGERS:
+        if type(value) is not int or not -(2**53) <= value <= 2**53:
+            raise Refused("INVALID_FIELD", f"{name} is not a whole number", name)
+    elif name in OBJECTS and not isinstance(value, Mapping):
+        raise Refused(f"INVALID_{name.upper()}", f"{name} is not a JSON object", name)
 
 
 def _check_text(name: str, value: object) -> None:
@@ -176,11 +187,6 @@ def _check_text(name: str, value: object) -> None:
         raise Refused("INVALID_FIELD", f"{name} contains a NUL character", name)
     if name in REQUIRED and not value.strip():
         raise Refused("MISSING_FIELD", f"{name} is blank", name)
-
-
-def _check_integer(name: str, value: object) -> None:
-    if type(value) is not int or not -(2**53) <= value <= 2**53:
-        raise Refused("INVALID_FIELD", f"{name} is not a whole number", name)
 
 
 def _product_type(value: object) -> str:
@@ -223,7 +229,7 @@ def _quantity(value: object) -> Decimal:
     if exponent < -FRACTION_DIGITS_MAX:
         quantity = quantity.normalize()
         exponent = int(quantity.as_tuple().exponent)
-    if quantity < 0 or quantity >= _WHOLE_LIMIT or exponent < -FRACTION_DIGITS_MAX:
+    if not 0 <= quantity < _WHOLE_LIMIT or exponent < -FRACTION_DIGITS_MAX:
         raise Refused(
             "INVALID_QUANTITY",
             f"quantity {value} is negative or has more than {INTEGER_DIGITS_MAX} digits before or"
@@ -266,8 +272,7 @@ def _no_moment(value: object) -> NoReturn:
 
 def _status(value: object, metadata: Mapping[str, object]) -> str:
     if value is None:
-        value = spelled(metadata, "executionStatus")
-        word = _word(value)
+        word = _word(spelled(metadata, "executionStatus")) if metadata else ""
         return word if word in STATUSES else ""
     word = _word(value)
     if word and word not in STATUSES:

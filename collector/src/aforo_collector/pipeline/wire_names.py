@@ -60,7 +60,23 @@ NAMES: Final[Mapping[str, str]] = MappingProxyType(
 """Every known spelling of a field, and the one that the contract uses."""
 
 
+_SNAKE: Final = {name: snake(name) for name in CANONICAL}
+LABELS: Final = frozenset(
+    spelling
+    for name in (
+        "sessionId",
+        "agentId",
+        "toolName",
+        "executionStatus",
+        "executionDurationMs",
+        "sessionBoundary",
+    )
+    for spelling in (name, _SNAKE[name])
+)
+"""What an event may say in its metadata instead of at its top level, by every spelling."""
+
+
 def spelled(fields: Mapping[str, object], name: str) -> object:
-    """What `fields` has under a camelCase name, or under its snake_case spelling; None for neither."""
+    """What `fields` has under the name of a field, or under its snake_case spelling; None for neither."""
     found = fields.get(name)
-    return fields.get(snake(name)) if found is None else found
+    return fields.get(_SNAKE[name]) if found is None else found

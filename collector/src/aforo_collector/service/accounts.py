@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aforo_collector.domain.chains import ask_inside, fuller_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
+from aforo_collector.domain.metrics import BillableUnit, Counted
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
@@ -33,6 +34,7 @@ from aforo_collector.store.trace_rows import Strand
 from .archive import Archive
 from .bounds import recount
 from .contracts import Contracts, payer_of
+from .event_texts import FILTERED, filtered
 from .finals import Finals
 
 DOOR = "otlp"
@@ -141,28 +143,35 @@ class Accounts:
         append, rated = self._store.events.append, terms.rated
         for node, span, corrects in records:
             occurrence = meter(node, span, cost_of)
-            metadata = None
+            metadata = sample = None
             if span.recorded is None:
                 occurrence = rated(occurrence)
-            elif self._routed(tenant_no, span):
-                occurrence, metadata = _rated_usage(span, occurrence, terms)
             else:
-                continue
+                unit = self._contracts.catalog(tenant_no).unit(occurrence.metric)
+                if (
+                    unit is not None
+                    and unit.conditions
+                    and not self._routed(tenant_no, unit, span, node, now_ns)
+                ):
+                    continue
+                occurrence, sample = _rated_usage(span, occurrence, unit, terms)
+                metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
             node.event_no = append(
                 tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence[0]),
-                occurrence, late, now_ns, corrects, metadata,
+                occurrence, late, now_ns, corrects, metadata, sample,
             )  # fmt: skip
         if booked:
             (session.late if late else session.totals).add(booked)
 
-    def _routed(self, tenant_no: int, span: Span) -> bool:
-        """Whether the conditions of its billable unit let a hand-recorded event count."""
-        assert span.recorded is not None
-        catalog = self._contracts.catalog(tenant_no)
-        unit = catalog.unit(span.recorded.metric)
-        return unit is None or not unit.conditions or unit.admits(scalars(recorded_metadata(span)))
+    def _routed(self, tenant_no: int, unit: BillableUnit, span: Span, node: Node, now_ns: int) -> bool:
+        """Whether the conditions of its unit let a hand-recorded event count; it is set aside if they do not."""
+        self._store.release(node.batch_no, node.position, (FILTERED,))
+        admitted = unit.admits(recorded_metadata(span))
+        if not admitted:
+            self._aside(tenant_no, FILTERED, filtered(unit.name), span, node, now_ns)
+        return admitted
 
     def _review(self, tenant_no: int, tree: Tree, account: Account, node: Node, now_ns: int) -> None:
         """A span that was accounted for before: move it, void it, record it, or leave it as it is."""
@@ -266,7 +275,7 @@ class Accounts:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         recorded = occurrence_of(row, self._store.interning.text)
         wanted = (
-            _rated_usage(span, recorded, terms)[0]
+            _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
@@ -332,11 +341,15 @@ def _counts(occurrence: Occurrence) -> Occurrence:
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
 
 
-def _rated_usage(span: Span, occurrence: Occurrence, terms: Terms) -> tuple[Occurrence, str | None]:
-    assert span.recorded is not None
-    known = scalars(recorded_metadata(span))
+def _rated_usage(
+    span: Span, occurrence: Occurrence, unit: BillableUnit | None, terms: Terms
+) -> tuple[Occurrence, str | None]:
+    """A hand-recorded event as its price sees it, and what its unit keeps of it."""
+    said = recorded_metadata(span)
+    counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
+    known = scalars(said)
     return occurrence._replace(
         label=terms.dimension(occurrence.metric, known),
         status=known.get("executionStatus", ""),
-        revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
-    ), span.recorded.metadata or None
+        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
+    ), counted.sample

@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.event_fields import sources_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.ids import moment_no
 from aforo_collector.domain.measures import measures_of
+from aforo_collector.domain.metrics import BillableUnit, Counted
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
@@ -55,6 +57,14 @@ class Sitting(NamedTuple):
     payer: Identity
     joined: list[Moment]
     booked: list[Occurrence]
+
+
+class Booked(NamedTuple):
+    """One occurrence of an event, the bit mask of the metrics that are written of it, what its unit keeps of it."""
+
+    occurrence: Occurrence
+    units: int
+    sample: str | None = None
 
 
 class Recalled(NamedTuple):
@@ -109,10 +119,11 @@ class Bookings:
         session_no = session.session_no if session is not None else 0
         main_no = 0
         parts = self._rated_parts(tenant_no, event, payer, terms, catalog, occurred_ns)
-        for number, (rated, units) in enumerate(parts):
+        for number, (rated, units, sample) in enumerate(parts):
             metadata = None if number else item.metadata or None
             event_no = self._store.events.append(
-                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata
+                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata,
+                sample,
             )  # fmt: skip
             main_no = main_no or event_no
             details = "" if number else item.details
@@ -126,18 +137,17 @@ class Bookings:
 
     def _rated_parts(
         self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
-    ) -> list[tuple[Occurrence, int]]:  # fmt: skip
-        """What an event is, each with the bit mask of the metrics that are written of it."""
+    ) -> list[Booked]:  # fmt: skip
+        """What an event is under these terms."""
         cost_of = self._contracts.cost_of(tenant_no)
-        parts: list[tuple[Occurrence, int]] = []
-        for occurrence, own in parts_of(
-            event, catalog.unit(event.metric), payer.product_type, cost_of, occurred_ns
-        ):
+        unit = catalog.unit(event.metric)
+        parts: list[Booked] = []
+        for occurrence, own in parts_of(event, unit, payer.product_type, cost_of, occurred_ns):
             if occurrence.kind == Kind.USAGE:
-                parts.append((_rated(occurrence, event, terms), 0))
+                parts.append(_rated(occurrence, event, unit, terms))
             else:
                 units = terms.mask_of(occurrence.kind, own)
-                parts.append((terms.rated_as(occurrence, units), units))
+                parts.append(Booked(terms.rated_as(occurrence, units), units))
         return parts
 
     def settle(self, sitting: Sitting, now_ns: int) -> None:
@@ -225,7 +235,7 @@ class Bookings:
         booked = [
             (occurrence_of(each, self._store.interning.text), each["units"]) for _, each in recalled.parts
         ]
-        if payer_no == strand.payer_no and found == booked:
+        if payer_no == strand.payer_no and [(part.occurrence, part.units) for part in found] == booked:
             return False
         corrects = self.take_back(tenant_no, recalled, now_ns)
         self.book_again(tenant_no, recalled, corrects, now_ns)
@@ -250,9 +260,13 @@ class Bookings:
         return True
 
 
-def _rated(occurrence: Occurrence, event: UsageEvent, terms: Terms) -> Occurrence:
+def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None, terms: Terms) -> Booked:
+    counted = Counted(occurrence.quantity)
+    if unit is not None and unit.sampled:
+        counted = unit.counted(occurrence.quantity, *sources_of(event))
     known = stated_fields(event)
-    return occurrence._replace(
+    occurrence = occurrence._replace(
         label=terms.dimension(occurrence.metric, known),
-        revenue=terms.usage_revenue(occurrence.metric, known, occurrence.quantity),
+        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
     )
+    return Booked(occurrence, 0, counted.sample)

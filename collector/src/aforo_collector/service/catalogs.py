@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from aforo_collector.domain.catalog import EMPTY_CATALOG, Catalog
-from aforo_collector.domain.catalog_file import export, parse
+from aforo_collector.domain.catalog_file import CatalogError, export, parse
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
@@ -54,7 +54,7 @@ class Catalogs:
 
         Returns `{"changed", "rebooked", "repriced"}`: whether it differs from the one before, how many events of
         customers that it brings were booked again, and how many got the cost that was unknown before. Raises
-        `CatalogError`, then nothing was changed.
+        `CatalogError`, then nothing was changed: what a unit aggregates, and how, stays once it has events.
         """
         catalog = parse(document)
         with self._pricing:
@@ -67,6 +67,7 @@ class Catalogs:
         body = json.dumps(export(catalog))
 
         def replace(now_ns: int) -> None:
+            self._keep_aggregations(tenant_no, catalog)
             self._store.put_catalog(tenant_no, body, now_ns)
             for customer_id in newly_sold(before, catalog):
                 self._store.plan_rebooking(tenant_no, customer_id)
@@ -82,6 +83,32 @@ class Catalogs:
             "rebooked": rebook(self._store, self._writer, tenant_no),
             "repriced": reprice(self._store, self._writer, tenant_no),
         }
+
+    def _keep_aggregations(self, tenant_no: int, catalog: Catalog) -> None:
+        """Raise `CatalogError` for units that would aggregate otherwise than when their events were recorded."""
+        used = self._store.used_metrics(tenant_no)
+        asked = {unit.name for unit in catalog.billable_units} & used
+        known: dict[str, tuple[str, str | None]] = {}
+        for body in self._store.catalogs(tenant_no) if asked else ():
+            for row in json.loads(body).get("billable_units", ()):
+                known.setdefault(row["name"], (row["aggregation"], row.get("event_field")))
+            if asked <= known.keys():
+                break
+        problems = [
+            f"billable_units[{n}].{key}: {now or 'none'}, but usage events of {unit.name!r} exist, recorded under "
+            f"{was or 'none'}; keep it, and count in another way under another name"
+            for n, unit in enumerate(catalog.billable_units)
+            if unit.name in asked & known.keys()
+            for key, was, now in zip(
+                ("aggregation", "event_field"),
+                known[unit.name],
+                (unit.aggregation, unit.event_field),
+                strict=True,
+            )
+            if was != now
+        ]
+        if problems:
+            raise CatalogError(problems)
 
     def catch_up(self, tenant_no: int) -> int:
         """Finish what a tenant's catalog began, and book the costs that have become known; returns how many."""

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 
-from aforo_collector.domain.measures import metric_of
-from aforo_collector.domain.metrics import PRODUCT_TYPES
-from aforo_collector.domain.usage import UNITS, Entry, Kind
+from aforo_collector.domain.measures import units_named
+from aforo_collector.domain.usage import Entry, Kind
 from aforo_collector.store.event_reads import CHUNK_EVENTS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import Wire, correction_views, event_views, page, trace_id_of
@@ -59,7 +58,7 @@ class EventReading:
         found = self._snapshot.events.in_sequence(
             customer_no,
             max(0, after[0]),
-            None if metric is None else (_units_of(metric), metric),
+            None if metric is None else (units_named(metric), metric),
             net=not self._wanted.corrections,
         )
         for entry in found:
@@ -128,15 +127,6 @@ class EventReading:
                 if wanted.metric_name in (None, view["metricName"]):
                     key = (view["occurredAt"], view["eventId"], entry.event_no)
                     yield key, entry.occurred_ns // 1000, view
-
-
-def _units_of(metric: str) -> int:
-    """Bit mask of the units that go by this name under some product type."""
-    return sum(
-        1 << bit
-        for bit, unit in enumerate(UNITS)
-        if any(metric_of(product_type, unit) == metric for product_type in PRODUCT_TYPES)
-    )
 
 
 def _trace_id(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What is stored of an event as JSON text."""
+"""What is stored of an event as text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from aforo_collector.pipeline.admit import Refused
 
 METADATA_BYTES_MAX: Final = 32_768
 KEPT_BYTES_MAX: Final = 65_536
+FILTERED: Final = "FILTERED"
+"""The code of what its unit's conditions keep off the bill."""
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
@@ -36,3 +38,8 @@ def raw_text(raw: RawEvent) -> str:
     except (TypeError, ValueError, RecursionError):
         return ""
     return text.decode() if len(text) <= KEPT_BYTES_MAX else ""
+
+
+def filtered(metric: str) -> str:
+    """Why an event was set aside as `FILTERED`."""
+    return f"the conditions of {metric!r} do not hold; the event is kept and not billed"

@@ -1,4 +1,6 @@
-"""Invoice previews: whole hours from roll-ups, the hours that the period cuts from their events."""
+"""Invoice previews: whole hours from roll-ups, the hours that the period cuts from their events; units that go
+by the values of their events from those.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from aforo_collector.domain.aggregation import Tally
 from aforo_collector.domain.catalog import Catalog, RatePlan
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.invoice import Invoice, InvoiceLine, build, to_wire
-from aforo_collector.domain.measures import measures_of, usage_of
-from aforo_collector.domain.money import CONTEXT
-from aforo_collector.domain.pricing.terms import Usage
-from aforo_collector.domain.rating import bills
-from aforo_collector.domain.usage import Entry
+from aforo_collector.domain.measures import measures_of, stated, units_named, usage_of
+from aforo_collector.domain.money import CONTEXT, ZERO
+from aforo_collector.domain.pricing.terms import Price, Usage, total_of
+from aforo_collector.domain.rating import billable, bills
+from aforo_collector.domain.usage import Entry, Kind, Occurrence
 from aforo_collector.store.event_rows import HOUR_NS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import EPOCH, Wire, event_views, page
 
 from .queries import InvalidQuery, cursor_of, parts_of
+
+_Key = tuple[str, str, tuple[tuple[str, str], ...]]
+"""(code of the plan, metric, dimensions)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +127,61 @@ class Billing:
                 return index
         return None
 
+    def used(self, metric: str) -> list[tuple[RatePlan, Price, Decimal]]:
+        """How much of a metric counts toward each of the customer's prices of it, as on the invoice."""
+        usage, _ = self._usage(metric)
+        found = []
+        for plan, entries in usage.by_plan():
+            price = plan.price_of(metric) if plan is not None else None
+            if plan is not None and price is not None:
+                found.append((plan, price, total_of(billable(price, entries))[0]))
+        return found
+
     def _bill(self) -> tuple[Invoice, Counter[str]]:
+        usage, unpriced = self._usage()
+        period, catalog = self._period, self._catalog
+        invoice = build(self._customer_id, catalog.currency, period.start, period.end, usage.by_plan())
+        return invoice, unpriced
+
+    def _usage(self, metric: str | None = None) -> tuple[_UsageByPlan, Counter[str]]:
+        """What was used, of one metric or of all, and how many calls of each model have no price."""
         usage = _UsageByPlan(plan for _, plan in self._catalog.plans_of(self._customer_id))
         unpriced: Counter[str] = Counter()
+        sampled = self._catalog.sampled_metrics()
+        wanted = None if metric is None else (units_named(metric), metric)
         first, last = -(-self._period.start_ns // HOUR_NS), self._period.end_ns // HOUR_NS
-        for roll_up in self._snapshot.roll_ups.over(self._payers, first, last):
+        for roll_up in self._snapshot.roll_ups.over(self._payers, first, last, wanted):
             payer = self._payers[roll_up.payer_no]
             plan = self._plan(payer)
             for found in usage_of(roll_up, payer, plan):
-                usage.add(plan, found)
+                if found.metric not in sampled and metric in (None, found.metric):
+                    usage.add(plan, found)
             unpriced[roll_up.total.label] += roll_up.counts.unpriced
         for entry in self._cut_hours(first, last):
             plan = self._plan(entry.payer)
             for measure in measures_of(entry.occurrence, entry.units, entry.payer, plan):
-                usage.add(plan, Usage(measure.metric, measure.dimensions, measure.quantity))
+                if measure.metric not in sampled and metric in (None, measure.metric):
+                    usage.add(plan, Usage(measure.metric, measure.dimensions, measure.quantity))
             occurrence = entry.occurrence
             unpriced[occurrence.label] += bool(occurrence.reason)
-        period, catalog = self._period, self._catalog
-        invoice = build(self._customer_id, catalog.currency, period.start, period.end, usage.by_plan())
-        return invoice, unpriced
+        for name in sampled:
+            if metric in (None, name):
+                self._add_samples(usage, name)
+        return usage, unpriced
+
+    def _add_samples(self, usage: _UsageByPlan, metric: str) -> None:
+        """The events of a unit that goes by their values: whatever the period, they are read one by one."""
+        unit = self._catalog.unit(metric)
+        if self._customer_no is None or unit is None:
+            return
+        start_ns, end_ns = self._period.start_ns, self._period.end_ns
+        for payer_no, label, status, values in self._snapshot.samples.over(
+            self._customer_no, metric, start_ns, end_ns
+        ):
+            plan = self._plan(self._payers[payer_no])
+            known = stated(Occurrence(Kind.USAGE, label, status, metric=metric), plan)
+            tally = Tally(unit.aggregation, values)
+            usage.add(plan, Usage(metric, known, ZERO, sum(values.values()), tally))
 
     def _cut_hours(self, first: int, last: int) -> Iterator[Entry]:
         """Events of the hours that lie only partly in the period; [first, last) are the whole ones."""
@@ -172,21 +214,27 @@ class _UsageByPlan:
 
     def __init__(self, plans: Iterator[RatePlan]) -> None:
         self._plans: dict[str, RatePlan | None] = {plan.code: plan for plan in plans}
-        self._sums: dict[tuple[str, str, tuple[tuple[str, str], ...]], tuple[Decimal, int]] = {}
+        self._sums: dict[_Key, tuple[Decimal, int]] = {}
+        self._tallies: dict[_Key, tuple[str, Counter[str]]] = {}
 
     def add(self, plan: RatePlan | None, usage: Usage) -> None:
         """Count some usage that a plan, or none, bills."""
         code = "" if plan is None else plan.code
         self._plans.setdefault(code, plan)
         key = (code, usage.metric, tuple(sorted(usage.dimensions.items())))
-        quantity, count = self._sums.get(key, (Decimal(0), 0))
+        quantity, count = self._sums.get(key, (ZERO, 0))
         self._sums[key] = (CONTEXT.add(quantity, usage.quantity), count + usage.event_count)
+        if usage.tally is not None:
+            _, values = self._tallies.setdefault(key, (usage.tally.aggregation, Counter()))
+            values.update(usage.tally.values)
 
     def by_plan(self) -> Iterator[tuple[RatePlan | None, list[Usage]]]:
         """Each plan with its usage, in an order that only depends on what they are."""
         found: dict[str, list[Usage]] = {code: [] for code in sorted(self._plans)}
-        for (code, metric, dimensions), (quantity, count) in sorted(self._sums.items()):
-            found[code].append(Usage(metric, dict(dimensions), quantity, count))
+        for key, (quantity, count) in sorted(self._sums.items()):
+            code, metric, dimensions = key
+            tally = Tally(*self._tallies[key]) if key in self._tallies else None
+            found[code].append(Usage(metric, dict(dimensions), quantity, count, tally))
         return ((self._plans[code], usage) for code, usage in found.items())
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.session import NS_PER_S, Policy, Session, State
@@ -22,6 +23,7 @@ from .event_history import history_of
 from .event_reading import EventReading, Wanted
 from .invoicing import Billing, period_of
 from .queries import InvalidQuery, check_limit, cursor_of, parts_of
+from .quotas import check_quota
 from .trace_reading import trace_of
 
 __all__ = ["InvalidQuery", "Reading"]
@@ -169,6 +171,12 @@ class Reading:
     ) -> Billing:
         period = period_of(start, end, self._clock_ns())
         return Billing(snapshot, self._catalog_of(tenant_no), customer_id, period)
+
+    def quota(self, tenant_no: int, customer_id: str, metric_name: str | None, quantity: Decimal) -> Wire:
+        """Whether a customer may use so much more of a metric, or anything at all, in the current month in UTC."""
+        catalog = self._catalog_of(tenant_no)
+        with self._snapshot(tenant_no) as snapshot:
+            return check_quota(snapshot, catalog, customer_id, metric_name, quantity, self._clock_ns())
 
     def intake_balance(self, tenant_no: int) -> Wire:
         """{received, recorded, duplicates, conflicts, rejected} over all doors, and by door under `doors`."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.event_fields import sources_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import (
     CONFLICT,
@@ -26,17 +27,16 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated, stated_fields
+from aforo_collector.pipeline.admit import Refused, admit, digest, stated
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Accepted, Bookings, Sitting
 from .contracts import Contracts
-from .event_texts import fields_text, raw_text
+from .event_texts import FILTERED, fields_text, filtered, raw_text
 from .finals import Finals
 
-FILTERED = "FILTERED"
 QUARANTINE = "quarantine"
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
@@ -93,6 +93,9 @@ class Submissions:
         raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
         raw["idempotencyKey"] = before.key
         event = admit(raw, catalog, (0, 2**63), NOBODY)
+        if not _routed(event, catalog):
+            detail = f"the conditions of {event.metric!r} would not hold; void the event instead"
+            raise Refused(FILTERED, detail)
         metadata, details = fields_text(event.metadata), fields_text(event.details)
         voided_by = self._store.events.voided_by(event_no)
         if event == before.event and not voided_by:
@@ -162,11 +165,9 @@ class Submissions:
         numbers = []
         for item in fresh:
             event = item.event
-            unit = catalog.unit(event.metric)
-            if unit is not None and unit.conditions and not unit.admits(stated_fields(event)):
+            if not _routed(event, catalog):
                 numbers.append(KEPT_OUT)
-                detail = f"the conditions of {event.metric!r} do not hold; the event is kept and not billed"
-                self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
+                self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
             payer = payer_of_event(event, catalog, submission.caller)
             session_id = session_of_event(event)
@@ -225,6 +226,12 @@ class Submissions:
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw),
         )  # fmt: skip
+
+
+def _routed(event: UsageEvent, catalog: Catalog) -> bool:
+    """Whether the conditions of its billable unit let an event count."""
+    unit = catalog.unit(event.metric)
+    return unit is None or not unit.conditions or unit.admits(*sources_of(event))
 
 
 def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int, int]]:

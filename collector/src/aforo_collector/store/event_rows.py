@@ -12,6 +12,7 @@ from aforo_collector.domain.usage import Kind, Occurrence
 
 from .interning import Bounded, Interning
 from .roll_up_rows import RollUps
+from .sample_rows import SampleRows
 from .trace_rows import Strand
 
 SEGMENT_EVENTS = 16_384
@@ -42,6 +43,7 @@ class EventRows:
         self._postings: dict[int, array[int]] = {}
         self._rows: list[tuple[Any, ...]] = []
         self._roll_ups = RollUps(connection)
+        self._samples = SampleRows(connection)
         self._shapes: Bounded[tuple[str, ...], tuple[int, ...]] = Bounded(20_000)
         self.forget()
 
@@ -49,6 +51,7 @@ class EventRows:
         """Start again from what is committed."""
         self._rows.clear()
         self._roll_ups.forget()
+        self._samples.forget()
         self._shapes.clear()
         row = self._db.execute("SELECT max(event_no) FROM usage_events").fetchone()
         self._next_no = int(row[0] or 0) + 1
@@ -71,12 +74,13 @@ class EventRows:
     def append(
         self, tenant_no: int, strand: Strand, span_id: int, occurred_ns: int, duration_ns: int, units: int,
         occurrence: Occurrence, adjustment: bool, now_ns: int, corrects: int = 0, metadata: str | None = None,
+        sample: str | None = None,
     ) -> int:  # fmt: skip
         """Hold an event for `flush`, fold it into the roll-ups and return its number.
 
         `units` is the bit mask of the metrics that are written as usage events, `corrects` the event that a
         VOID takes back or the VOID that a new record follows; `adjustment` marks what arrived after its
-        session had closed.
+        session had closed; `sample` is what the metric's unit keeps of the event (`Counted.sample`).
         """
         event_no = self._next_no
         self._next_no = event_no + 1
@@ -103,6 +107,12 @@ class EventRows:
             return event_no
         key = (payer_no, occurred_ns // HOUR_NS, kind, units, metric_no, label_no, status_no, step_no)
         self._roll_ups.fold(key, occurrence)
+        if metric_no:
+            self._samples.used(tenant_no, metric_no)
+            if sample is not None:
+                self._samples.add(
+                    customer_no, metric_no, occurred_ns, event_no, payer_no, label_no, status_no, sample
+                )
         if reason:
             self._db.execute("INSERT INTO unpriced VALUES (?, ?)", (event_no, tenant_no))
         return event_no
@@ -121,6 +131,8 @@ class EventRows:
         key = (strand.payer_no, hour, row["kind"], row["units"], row["metric_no"], row["label_no"],
                row["status_no"], row["step_no"])  # fmt: skip
         self._roll_ups.fold(key, occurrence, -1)
+        if row["metric_no"]:
+            self._samples.remove(strand.customer_no, row["metric_no"], row["occurred_ns"], event_no)
         self._db.execute("DELETE FROM unpriced WHERE event_no = ?", (event_no,))
         return self.append(
             tenant_no, strand, row["span_id"], row["occurred_ns"], 0, 0, Occurrence(_VOID), adjustment, now_ns,
@@ -169,6 +181,7 @@ class EventRows:
     def flush(self) -> None:
         """Write everything that is held."""
         self.flush_rows()
+        self._samples.flush()
         self._roll_ups.flush()
 
     def _seal(self, segment: int) -> None:

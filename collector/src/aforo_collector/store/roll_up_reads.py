@@ -31,12 +31,21 @@ class RollUpReads:
         self._db = connection
         self._texts = texts
 
-    def over(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> Iterator[RollUp]:
-        """The sums over [hour_from, hour_to), in hours since 1970."""
+    def over(
+        self, payer_nos: Iterable[int], hour_from: int, hour_to: int, written: tuple[int, str] | None = None
+    ) -> Iterator[RollUp]:
+        """The sums over [hour_from, hour_to), in hours since 1970.
+
+        `written` is (bit mask of units, name of a metric): only occurrences that have one of them.
+        """
+        select, values = _SELECT, [hour_from, hour_to]
+        if written is not None:
+            select += " AND (units & ? OR metric_no = ?)"
+            values += [written[0], self._texts.number(written[1])]
         for payer_no in payer_nos:
             counts: dict[tuple[int, ...], list[int]] = {}
             amounts: dict[tuple[int, ...], tuple[Decimal, Decimal]] = {}
-            for row in self._db.execute(_SELECT, (payer_no, hour_from, hour_to)):
+            for row in self._db.execute(select, (payer_no, *values)):
                 key, found = row[:_KEYS_LENGTH], row[_KEYS_LENGTH:-2]
                 before = counts.get(key)
                 counts[key] = found if before is None else list(map(add, before, found))

@@ -9,6 +9,7 @@ from aforo_collector.domain.usage import SetAside
 
 from .event_reads import EventReads
 from .roll_up_reads import RollUpReads
+from .sample_reads import SampleReads
 from .session_reads import SessionReads
 from .span_reads import SpanReads
 from .texts import Texts
@@ -26,6 +27,7 @@ class Snapshot:
         texts = Texts(connection)
         self.events = EventReads(connection, tenant_no, texts)
         self.roll_ups = RollUpReads(connection, texts)
+        self.samples = SampleReads(connection, texts)
         self.sessions = SessionReads(connection, tenant_no)
         self.spans = SpanReads(connection, texts)
 

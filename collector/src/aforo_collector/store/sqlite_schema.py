@@ -135,6 +135,28 @@ CREATE TABLE assignments (
 ) WITHOUT ROWID;
 """,
     """
+CREATE TABLE used_metrics (
+    tenant_no INTEGER NOT NULL, metric_no INTEGER NOT NULL, PRIMARY KEY (tenant_no, metric_no)
+) WITHOUT ROWID;
+CREATE TABLE samples (
+    customer_no INTEGER NOT NULL, metric_no INTEGER NOT NULL, occurred_ns INTEGER NOT NULL,
+    event_no INTEGER NOT NULL, payer_no INTEGER NOT NULL, label_no INTEGER NOT NULL,
+    status_no INTEGER NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (customer_no, metric_no, occurred_ns, event_no)
+) WITHOUT ROWID;
+INSERT INTO used_metrics
+    SELECT DISTINCT tenant_no, metric_no FROM usage_hourly JOIN payers USING (payer_no) WHERE metric_no > 0;
+INSERT INTO samples
+    SELECT customer_no, metric_no, occurred_ns, event_no, payer_no, label_no, status_no,
+        iif(aggregation = 'COUNT_DISTINCT', '', coalesce(quantity, '0'))
+    FROM usage_events JOIN strands USING (strand_no) JOIN payers USING (payer_no) JOIN (
+        SELECT tenant_no, name_no AS metric_no, json_extract(value, '$.aggregation') AS aggregation
+        FROM catalogs, json_each(body, '$.billable_units') JOIN names ON name = json_extract(value, '$.name')
+        WHERE catalog_no IN (SELECT max(catalog_no) FROM catalogs GROUP BY tenant_no)
+    ) USING (tenant_no, metric_no)
+    WHERE aggregation NOT IN ('COUNT', 'SUM') AND event_no NOT IN (SELECT event_no FROM voided);
+""",
+    """
 CREATE TABLE upload_jobs (
     job_no INTEGER PRIMARY KEY, upload_id TEXT NOT NULL UNIQUE, tenant_no INTEGER NOT NULL,
     digest TEXT NOT NULL, wish BLOB, is_waiting INTEGER NOT NULL, reversal TEXT NOT NULL DEFAULT '',

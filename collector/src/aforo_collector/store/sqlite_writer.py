@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.usage import SetAside
 
@@ -79,10 +81,11 @@ class SqliteWriter:
         if body:
             self._db.execute("INSERT INTO set_aside VALUES (?, ?)", (row.lastrowid, body))
 
-    def release(self, batch_no: int, position: int, codes: tuple[str, str]) -> None:
+    def release(self, batch_no: int, position: int, codes: tuple[str, ...]) -> None:
         """Take a span out of the quarantine: what was missing has arrived."""
+        marks = ", ".join("?" * len(codes))
         self._db.execute(
-            "DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code IN (?, ?)",
+            f"DELETE FROM quarantine WHERE batch_no = ? AND position = ? AND code IN ({marks})",
             (batch_no, position, *codes),
         )
 
@@ -118,6 +121,21 @@ class SqliteWriter:
         """Numbers of the events whose cost is unknown."""
         rows = self._db.execute("SELECT event_no FROM unpriced WHERE tenant_no = ?", (tenant_no,)).fetchall()
         return [row[0] for row in rows]
+
+    def catalogs(self, tenant_no: int) -> Iterator[str]:
+        """The texts of a tenant's catalogs, latest first."""
+        rows = self._db.execute(
+            "SELECT body FROM catalogs WHERE tenant_no = ? ORDER BY catalog_no DESC", (tenant_no,)
+        )
+        return (row[0] for row in rows)
+
+    def used_metrics(self, tenant_no: int) -> set[str]:
+        """The metrics that a tenant has usage events of."""
+        rows = self._db.execute(
+            "SELECT name FROM used_metrics JOIN names ON name_no = metric_no WHERE tenant_no = ?",
+            (tenant_no,),
+        )
+        return {row[0] for row in rows}
 
     def plan_rebooking(self, tenant_no: int, customer_id: str) -> None:
         """Note that all events of a customer are to be looked at again; nothing if there are none."""

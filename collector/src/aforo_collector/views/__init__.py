@@ -5,6 +5,7 @@ pools: input without cache, output without reasoning; their sum is the provider'
 """
 
 from .intake import balance_view, quarantine_view
+from .quota import quota_view
 from .session import session_totals, session_view
 from .trace import Placed, span_view, trace_view
 from .usage import correction_views, event_views, trace_id_of
@@ -20,6 +21,7 @@ __all__ = [
     "instant",
     "page",
     "quarantine_view",
+    "quota_view",
     "session_totals",
     "session_view",
     "span_view",

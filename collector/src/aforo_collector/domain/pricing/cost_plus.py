@@ -25,6 +25,11 @@ class CostPlus:
     markup: Decimal = ZERO
     dimension: str | None = None
 
+    @property
+    def limit(self) -> Decimal | None:
+        """Costs have no bound."""
+        return None
+
     def weight(self, dimensions: Mapping[str, str]) -> Decimal:  # noqa: ARG002 - the protocol's signature
         """A cost is passed on whatever came of the call: we paid it too."""
         return _ONE

@@ -19,10 +19,11 @@ _ONE: Final = Decimal(1)
 @dataclass(frozen=True, slots=True)
 class FlatRate:
     """Terms of FLAT_RATE; without a fee of its own, the plan's base fee, which is its own line, pays the
-    usage.
+    usage. The fee pays for any usage; with a `limit`, quota checks deny what goes beyond.
     """
 
     base_fee: Decimal | None = None
+    limit: Decimal | None = None
 
     @property
     def dimension(self) -> str | None:
@@ -51,9 +52,19 @@ class FlatRate:
 
     def parameters(self) -> dict[str, object]:
         """The keys of the catalog file."""
-        return {} if self.base_fee is None else {"base_fee": plain(self.base_fee)}
+        keys: dict[str, object] = {}
+        if self.base_fee is not None:
+            keys["base_fee"] = plain(self.base_fee)
+        if self.limit is not None:
+            keys |= {"included": plain(self.limit), "overage": "BLOCK"}
+        return keys
 
 
 def read(fields: Fields, metric: str) -> FlatRate:  # noqa: ARG001 - the table's signature
     """The terms of a FLAT_RATE price table of the catalog file."""
-    return FlatRate(fields.optional_decimal("base_fee"))
+    terms = FlatRate(fields.optional_decimal("base_fee"), fields.optional_decimal("included"))
+    if fields.optional_text("overage") != (None if terms.limit is None else "BLOCK"):
+        fields.report(
+            "overage", "is BLOCK when included is given, else absent: a flat fee pays for any usage"
+        )
+    return terms

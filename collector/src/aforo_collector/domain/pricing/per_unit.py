@@ -9,7 +9,7 @@ from typing import Final
 
 from aforo_collector.domain.fields import Fields
 from aforo_collector.domain.money import CONTEXT, ZERO, plain
-from aforo_collector.domain.pricing.terms import Charge, Price, Usage, by_dimension, total_of
+from aforo_collector.domain.pricing.terms import OVERAGES, Charge, Price, Usage, by_dimension, total_of
 
 __all__ = ["PerUnit", "read"]
 
@@ -25,7 +25,9 @@ class PerUnit:
 
     A unit costs `prices[value]` for the values of `dimension` named there, else `unit_price` times
     `multipliers[value]` (1 when not named). Without `unit_price`, values not in `prices` are not covered.
-    `included` units of a period are free. `minimum_charge` is the least that a period comes to, used or not.
+    `included` units of a period are free; `overage` says what becomes of more: CHARGE is paid, IGNORE is free
+    too, BLOCK is denied by quota checks and paid where it happened all the same. `minimum_charge` is the least
+    that a period comes to, used or not.
     `only_success` is the default for executions: SUCCESS weighs 1, any other status 0. With
     `outcome_weights`, SUCCESS weighs 1 unless named and other statuses 0 unless named. Usage that has no
     status always weighs 1.
@@ -36,9 +38,15 @@ class PerUnit:
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     multipliers: Mapping[str, Decimal] = field(default_factory=dict)
     included: Decimal = ZERO
+    overage: str = "CHARGE"
     minimum_charge: Decimal = ZERO
     outcome_weights: Mapping[str, Decimal] = field(default_factory=dict)
     only_success: bool = False
+
+    @property
+    def limit(self) -> Decimal | None:
+        """The included units, where more is blocked."""
+        return self.included if self.overage == "BLOCK" else None
 
     def weight(self, dimensions: Mapping[str, str]) -> Decimal:
         """Weight of the usage's execution status."""
@@ -63,7 +71,7 @@ class PerUnit:
 
     def estimate(self, dimensions: Mapping[str, str], quantity: Decimal) -> Decimal | None:
         """Quantity times the unit price of its dimension value; None when there is none."""
-        unit_price = self._price_of(self._value(dimensions))
+        unit_price = ZERO if self.overage == "IGNORE" else self._price_of(self._value(dimensions))
         return None if unit_price is None else CONTEXT.multiply(quantity, unit_price)
 
     def parameters(self) -> dict[str, object]:
@@ -79,6 +87,8 @@ class PerUnit:
                 keys[key] = {name: plain(value) for name, value in values.items()}
         if self.included:
             keys["included"] = plain(self.included)
+        if self.overage != "CHARGE":
+            keys["overage"] = self.overage
         if self.minimum_charge:
             keys["minimum_charge"] = plain(self.minimum_charge)
         return keys
@@ -98,7 +108,7 @@ class PerUnit:
     def _charge(self, price: Price, value: str | None, usage: list[Usage]) -> Charge:
         quantity, event_count = total_of(usage)
         unit_price = self._price_of(value) or ZERO
-        included = min(quantity, self.included)
+        included = quantity if self.overage == "IGNORE" else min(quantity, self.included)
         amount = CONTEXT.multiply(CONTEXT.subtract(quantity, included), unit_price)
         return Charge(price.metric, value, quantity, unit_price, amount, event_count, price, included)
 
@@ -111,6 +121,7 @@ def read(fields: Fields, metric: str) -> PerUnit:
         prices=fields.decimals("prices"),
         multipliers=fields.decimals("multipliers"),
         included=fields.decimal("included"),
+        overage=fields.choice("overage", OVERAGES, "CHARGE"),
         minimum_charge=fields.decimal("minimum_charge"),
         outcome_weights=fields.decimals("outcome_weights"),
         only_success=metric.rpartition(".")[2] in _BILLED_ON_SUCCESS,
@@ -128,4 +139,6 @@ def read(fields: Fields, metric: str) -> PerUnit:
             "included",
             "given together with dimension: which value's units are free would be arbitrary; drop one",
         )
+    if not terms.included and terms.overage != "CHARGE":
+        fields.report("included", f"missing; {terms.overage} begins after the included units")
     return terms

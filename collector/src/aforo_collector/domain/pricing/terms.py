@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from aforo_collector.domain.aggregation import Tally
 from aforo_collector.domain.money import CONTEXT, ZERO
 
 if TYPE_CHECKING:
     from aforo_collector.domain.fields import Fields
 
-__all__ = ["Charge", "Price", "Terms", "Usage", "by_dimension", "total_of"]
+__all__ = ["OVERAGES", "Charge", "Price", "Terms", "Usage", "by_dimension", "total_of"]
+
+OVERAGES: Final = ("CHARGE", "BLOCK", "IGNORE")
+"""What may become of usage beyond what a price includes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,15 @@ class Usage:
     """Events of one metric that agree in all `dimensions`: their summed quantity and their number.
 
     Dimensions carry the event's field names of the wire: toolName, executionStatus, model, stepType, agentId,
-    capabilityName, closeReason and so on; a dimension the events do not have is absent.
+    capabilityName, closeReason and so on; a dimension the events do not have is absent. `tally` has the values
+    of the events where their unit needs them; then it says what was used, and not the quantity.
     """
 
     metric: str
     dimensions: Mapping[str, str]
     quantity: Decimal
     event_count: int = 1
+    tally: Tally | None = None
 
 
 class Terms(Protocol):
@@ -35,6 +41,11 @@ class Terms(Protocol):
     @property
     def dimension(self) -> str | None:
         """The usage dimension that splits the charge into lines; None for one line."""
+        ...
+
+    @property
+    def limit(self) -> Decimal | None:
+        """How much may be used in a period; None for no bound. It is asked for, never enforced here."""
         ...
 
     def weight(self, dimensions: Mapping[str, str]) -> Decimal:
@@ -70,13 +81,13 @@ class TermsReader(Protocol):
 class Price:
     """What we charge for one metric: a pricing model and its terms.
 
-    `counts_events` is True for metrics aggregated by COUNT: an event is one unit, whatever its quantity.
+    `aggregation` is that of the metric's unit: under COUNT an event is one unit, whatever its quantity.
     """
 
     metric: str
     model: str
     terms: Terms
-    counts_events: bool = False
+    aggregation: str = "SUM"
 
 
 @dataclass(frozen=True, slots=True)
