@@ -230,6 +230,19 @@ def test_the_spellings_of_columns() -> None:
     assert first.event["metadata"]["count"] == "007"
 
 
+@QUICK
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=6, unique_by=lambda name: name.strip()))
+def test_any_name_of_a_column_is_only_a_name(names: list[str]) -> None:
+    """Whatever a header says stays text: it is the name in the metadata."""
+    names = [f"zz{name}" for name in names]
+    data = written(
+        [["customer", "metric", "quantity", *names], ["acme", "m", "1", *map(str, range(len(names)))]]
+    )
+    [row] = rows(parts(data, CSV))
+    wanted = {name.strip().removeprefix("metadata."): number for number, name in enumerate(names)}
+    assert row.event["metadata"] == wanted
+
+
 def test_defaults_fill_what_rows_leave_out() -> None:
     """A default metric and customer are for rows that name none, in both forms and under any spelling."""
     layout = Layout(DIGEST, {"Menge": "quantity"}, metric="api_calls", customer="acme")
@@ -262,6 +275,7 @@ def test_defaults_fill_what_rows_leave_out() -> None:
         (b"customer,metric,quantity\xff\n", "UNREADABLE_HEADER", {}),
         (b"\xff\xfec\0u\0", "UNREADABLE_HEADER", {}),
         (b"x" * (ROW_BYTES_MAX + 1), "UNREADABLE_HEADER", {}),
+        (b"," * 1_000, "UNREADABLE_HEADER", {}),
         (b"customer,customer_id,metric,quantity\n", "AMBIGUOUS_HEADER", {}),
         (b"customer,metric,quantity,a,a\n", "AMBIGUOUS_HEADER", {}),
         (b"customer,metric,quantity\n", "UNKNOWN_COLUMN", {"Menge": "quantity"}),
