@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, IntakeReport, Submission
 from aforo_collector.doors import events
-from aforo_collector.doors.events import Found, MalformedEvents
+from aforo_collector.doors.events import Found, MalformedEvents, Place
 from aforo_collector.doors.otlp import BodyTooLarge, MalformedBody, unpack
 from aforo_collector.service.writer import QueueFull
 
@@ -45,10 +45,10 @@ _JSON = ("application/json", "text/json", "")
 
 
 class _Read(NamedTuple):
-    """What a body held; `of` is which compound event each of its measurements is of, None elsewhere."""
+    """What a body held; `places` say which compound event each measurement is of, None elsewhere."""
 
     found: Found
-    of: list[int] | None = None
+    places: list[Place] | None = None
 
 
 Reader = Callable[[str, Mapping[str, str], bytes], _Read]
@@ -56,7 +56,8 @@ Reader = Callable[[str, Mapping[str, str], bytes], _Read]
 
 def _plain(read: Callable[[bytes], Found], content_type: str, _: Mapping[str, str], body: bytes) -> _Read:
     if content_type not in _JSON:
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {content_type}; send application/json")
+        detail = f"content type {content_type!r} is not JSON; nothing was recorded, send application/json"
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     return _Read(read(body))
 
 
@@ -90,14 +91,14 @@ async def _one(request: Request, read: Reader) -> Response:
     """A route of one event: what is wrong with it is the answer."""
     found, report = await _submitted(request, read)
     for fate in report.fates:
-        if fate.verdict in (CONFLICT, REJECTED) and report.recorded == 0:
+        if fate.verdict in (CONFLICT, REJECTED) and not report.recorded + report.duplicates:
             raise _problem(fate)
-    return Answer(_data(found, report))
+    return _answer(request, 200, _data(found, report))
 
 
 async def _many(request: Request, read: Reader) -> Response:
     found, report = await _submitted(request, read)
-    return Answer(_data(found, report), 202)
+    return _answer(request, 202, _data(found, report))
 
 
 async def _tried(request: Request, read: Reader) -> Response:
@@ -106,7 +107,11 @@ async def _tried(request: Request, read: Reader) -> Response:
     for fate in report.fates:
         if fate.verdict in (CONFLICT, REJECTED):
             raise _problem(fate)
-    return Answer({**_data(found, report), "dryRun": True})
+    return _answer(request, 200, {**_data(found, report), "dryRun": True})
+
+
+def _answer(request: Request, status: int, data: dict[str, Any]) -> Response:
+    return Answer(data, status, requestId=request.scope["aforo.request_id"])
 
 
 async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
@@ -121,9 +126,9 @@ async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tu
         if encoding:
             body = await to_thread.run_sync(unpack, body, encoding, limit)
     except MalformedBody as error:
-        raise Problem(400, "MALFORMED_BODY", str(error)) from None
+        raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
     except BodyTooLarge as error:
-        raise Problem(413, "BODY_TOO_LARGE", str(error)) from None
+        raise Problem(413, "BODY_TOO_LARGE", f"{error}; nothing was recorded") from None
     desk.bodies.hold(len(body))
     try:
         return await _deliver(
@@ -159,7 +164,7 @@ async def _deliver(
 
 def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
     errors = [
-        _told(index, fate, read.of)
+        _told(Place(index, 0) if read.places is None else read.places[index], fate, read.places is not None)
         for index, fate in enumerate(report.fates)
         if fate.refusal is not None and fate.verdict in (CONFLICT, REJECTED)
     ]
@@ -181,14 +186,14 @@ def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
     return data
 
 
-def _told(index: int, fate: Fate, of: list[int] | None) -> dict[str, Any]:
+def _told(place: Place, fate: Fate, compound: bool) -> dict[str, Any]:
     assert fate.refusal is not None
     code, detail, field = fate.refusal
-    told: dict[str, Any] = {"index": index, "message": detail, "code": code}
+    told: dict[str, Any] = {"index": place.event, "message": detail, "code": code}
     if field:
         told["field"] = field
-    if of is not None:
-        told["index"], told["measurement"] = of[index], index - of.index(of[index])
+    if compound:
+        told["measurement"] = place.measurement
     if fate.key:
         told["idempotencyKey"] = fate.key
     return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import add
 
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.usage import SetAside
@@ -36,6 +37,7 @@ class SqliteWriter:
         self.submitted = SubmittedRows(self._db, self.interning)
         self.keys = KeyRows(self._db)
         self.uploads = UploadRows(self._db)
+        self._counts: dict[tuple[int, str], tuple[int, ...]] = {}
 
     def begin(self) -> None:
         """Start a transaction."""
@@ -49,10 +51,12 @@ class SqliteWriter:
         self.events.flush()
         self.submitted.flush()
         self.sessions.save(policy)
+        self._flush_counts()
         self._db.execute("COMMIT")
 
     def rollback(self) -> None:
         """Undo the transaction and forget."""
+        self._counts.clear()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         for part in (self.interning, self.traces, self.sessions, self.events, self.submitted):
@@ -60,13 +64,18 @@ class SqliteWriter:
 
     def count(self, tenant_no: int, door: str, counts: tuple[int, int, int, int, int]) -> None:
         """Add (received, recorded, duplicates, conflicts, rejected) to the books of a door."""
-        self._db.execute(
+        before = self._counts.get((tenant_no, door), (0, 0, 0, 0, 0))
+        self._counts[tenant_no, door] = tuple(map(add, before, counts))
+
+    def _flush_counts(self) -> None:
+        self._db.executemany(
             "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " received = received + excluded.received, recorded = recorded + excluded.recorded,"
             " duplicates = duplicates + excluded.duplicates, conflicts = conflicts + excluded.conflicts,"
             " rejected = rejected + excluded.rejected",
-            (tenant_no, door, *counts),
+            [(*door, *counts) for door, counts in self._counts.items()],
         )
+        self._counts.clear()
 
     def quarantine(
         self, tenant_no: int, door: str, code: str, detail: str, trace_id: bytes | None, span_id: int,
