@@ -224,5 +224,23 @@ CREATE INDEX webhook_deliveries_by_outcome ON webhook_deliveries (source_no, out
 CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (source_no, received_ns);
 CREATE INDEX webhook_deliveries_unverified ON webhook_deliveries (source_no) WHERE verified = 0;
 """,
+    """
+CREATE TABLE upload_jobs (
+    job_no INTEGER PRIMARY KEY, upload_id TEXT NOT NULL UNIQUE, tenant_no INTEGER NOT NULL,
+    digest TEXT NOT NULL, wish BLOB, is_waiting INTEGER NOT NULL, reversal TEXT NOT NULL DEFAULT '',
+    asked BLOB NOT NULL, progress BLOB NOT NULL
+);
+CREATE UNIQUE INDEX upload_jobs_by_wish ON upload_jobs (tenant_no, wish) WHERE wish IS NOT NULL;
+CREATE INDEX upload_jobs_by_file ON upload_jobs (tenant_no, digest);
+CREATE INDEX upload_jobs_waiting ON upload_jobs (job_no) WHERE is_waiting = 1;
+CREATE TABLE upload_refusals (
+    job_no INTEGER NOT NULL, last_line INTEGER NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX upload_refusals_by_job ON upload_refusals (job_no, last_line);
+CREATE TABLE upload_events (
+    job_no INTEGER NOT NULL, first_no INTEGER NOT NULL, last_no INTEGER NOT NULL,
+    PRIMARY KEY (job_no, first_no)
+) WITHOUT ROWID;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
