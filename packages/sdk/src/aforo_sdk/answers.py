@@ -58,6 +58,10 @@ _NESTED: Final = {
 }
 
 
+USAGE_KEYS: Final = frozenset({*_TOTALS, *_FLAT_PARTS, *_NESTED})
+"""An object that has none of these keys counts no tokens."""
+
+
 class Answer(NamedTuple):
     """What a model answered, without a word of it.
 
