@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from functools import lru_cache, partial, wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any, Final
 
@@ -25,21 +25,17 @@ def _ag2_send(original: Method) -> Method:
     """Wrap how AG2 sends an event: some tell what it spent. Subscribing to them takes longer than a turn's
     metering.
     """
+    from ag2.events import UsageEvent
 
     @wraps(original)
     def send(self: Any, event: object) -> Any:
-        if _tells_spending(type(event)) and scopes.is_active():
+        if isinstance(event, UsageEvent) and scopes.is_active():
             from aforo_autogen.ag2 import spent
 
             frames.guarded(spent, event)
         return original(self, event)
 
     return send
-
-
-@lru_cache(maxsize=256)
-def _tells_spending(cls: type) -> bool:
-    return any(base.__name__ == "UsageEvent" for base in cls.__mro__)
 
 
 PATCHES: Final = (
