@@ -148,8 +148,8 @@ def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
         " GROUP BY payer_no, hour, kind, units, metric_no, label_no, status_no, step_no"
     )
     return sorted(
-        ((*row[:-2], Decimal(row[-2]), Decimal(row[-1])) for row in rows),
-        key=lambda row: [str(cell) for cell in row[:-2]],
+        ((*row[:-2], Decimal(row[-2]).normalize(), Decimal(row[-1]).normalize()) for row in rows),
+        key=lambda row: [str(cell) for cell in row],
     )
 
 

@@ -59,6 +59,14 @@ class Settings:
         "AFORO_SECRET_KEY",
         "Key under which secrets are kept, base64 of 32 bytes; by default `secret.key` in the data folder.",
     )
+    rate_limit_per_minute: int | None = _setting(
+        None,
+        "AFORO_RATE_LIMIT_PER_MINUTE",
+        "Requests a minute for each key that has no limit of its own; none by default.",
+    )
+    token_issuer: str = _setting(
+        "aforo-collector", "AFORO_TOKEN_ISSUER", "Who access tokens say has issued them."
+    )
 
     @property
     def unpacked_bytes_max(self) -> int:
@@ -90,7 +98,7 @@ def settings_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Set
 
 
 def _read(name: str, value: Any, source: str) -> Any:
-    if name in ("host", "secret_key"):
+    if name in ("host", "token_issuer", "secret_key"):
         return str(value)
     if name == "data":
         return Path(value)

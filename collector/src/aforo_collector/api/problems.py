@@ -30,7 +30,7 @@ _PROBLEMS_SHOWN_MAX = 20
 
 
 class Problem(Exception):
-    """An answer that is not what was asked for; `headers` go with it."""
+    """An answer that is not what was asked for; `headers` go with it, `members` into the document."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Problem(Exception):
         detail: str,
         *,
         errors: list[dict[str, Any]] | None = None,
+        members: dict[str, Any] | None = None,
         **headers: str,
     ) -> None:
         super().__init__(detail)
@@ -46,6 +47,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.errors = errors
+        self.members = members or {}
         self.headers = {name.replace("_", "-").title(): value for name, value in headers.items()}
         if status == HTTPStatus.UNAUTHORIZED:
             self.headers["WWW-Authenticate"] = "Bearer"
@@ -61,6 +63,7 @@ def problem_response(problem: Problem, request: Request) -> Response:
         "detail": problem.detail,
         "instance": request.url.path,
         "requestId": request.scope.get("aforo.request_id"),
+        **problem.members,
     }
     if problem.errors is not None:
         document["errors"] = problem.errors

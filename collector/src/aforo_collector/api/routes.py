@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from . import (
+    api_keys,
     catalog,
     health,
     intake,
     invoices,
+    managing,
+    oauth,
     prices,
     quota,
     sessions,
@@ -23,6 +26,9 @@ ROUTERS = (
     quota.router,
     intake.router,
     catalog.router,
+    *managing.ROUTERS,
+    api_keys.router,
+    oauth.router,
     prices.router,
     webhooks.router,
     webhook_sources.router,

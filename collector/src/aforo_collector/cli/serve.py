@@ -49,6 +49,8 @@ def _told(name: str) -> str:
 @click.option("--session-timeout-s", metavar="S", help=_told("session_timeout_s"))
 @click.option("--session-age-s-max", metavar="S", help=_told("session_age_s_max"))
 @click.option("--body-bytes-max", metavar="BYTES", help=_told("body_bytes_max"))
+@click.option("--rate-limit-per-minute", metavar="N", help=_told("rate_limit_per_minute"))
+@click.option("--token-issuer", metavar="NAME", help=_told("token_issuer"))
 def serve(**flags: Any) -> int:
     """Run until SIGTERM or Ctrl-C; what was answered is on disk either way."""
     from aforo_collector.app import opened

@@ -157,6 +157,27 @@ INSERT INTO samples
     WHERE aggregation NOT IN ('COUNT', 'SUM') AND event_no NOT IN (SELECT event_no FROM voided);
 """,
     """
+CREATE TABLE credentials (
+    key_id TEXT PRIMARY KEY, tenant_no INTEGER NOT NULL, kind TEXT NOT NULL, scopes TEXT NOT NULL,
+    name TEXT NOT NULL, customer_id TEXT NOT NULL, team_id TEXT NOT NULL, accessor_type TEXT NOT NULL,
+    accessor_id TEXT NOT NULL, product_type TEXT NOT NULL, status TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL, rate_per_minute INTEGER, used_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE secrets (
+    digest BLOB PRIMARY KEY, key_id TEXT NOT NULL, until_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO credentials SELECT 'key_' || lower(hex(substr(digest, 1, 12))), tenant_no, 'BEARER_TOKEN', 'admin',
+    name, '', '', '', '', '', 'ACTIVE', created_ns, 0, NULL, 0 FROM api_keys;
+INSERT INTO secrets SELECT digest, 'key_' || lower(hex(substr(digest, 1, 12))), 0 FROM api_keys;
+DROP TABLE api_keys;
+CREATE TABLE answers (
+    tenant_no INTEGER NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
+    answered_ns INTEGER NOT NULL, PRIMARY KEY (tenant_no, key)
+) WITHOUT ROWID;
+ALTER TABLE batches ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+ALTER TABLE set_aside ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+""",
+    """
 CREATE TABLE webhook_sources (
     source_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_id TEXT NOT NULL UNIQUE,
     provider TEXT NOT NULL, settings TEXT NOT NULL, active INTEGER NOT NULL, retention_days INTEGER NOT NULL,
