@@ -33,6 +33,7 @@ from aforo_collector.service.keyring import Keyring, digest_of, new_secret
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.repeats import Repeats
 from aforo_collector.service.tokens import Tokens
+from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.webhook_sources import WebhookSources
 from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
@@ -45,6 +46,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.tenant_rows import newest_catalogs, tenants
 from aforo_collector.store.unpriced_rows import unpriced_calls
+from aforo_collector.store.upload_files import UploadFiles
 from aforo_collector.store.vault import vault_of
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,10 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
             sources = WebhookSources(database, store, writer, vault_of(settings.data, settings.secret_key))
             webhooks = Webhooks(database, store, writer, sources)
             writer.chores.append(webhooks.sweep)
+            files = UploadFiles(settings.data)
+            uploads = Uploads(database, store, writer, files, settings.upload_unpacked_bytes_max)
             writer.start()
+            uploads.start()
             try:
                 desk = Desk(
                     settings,
@@ -96,6 +101,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                     writer,
                     catalogs,
                     Reading(database, catalogs.catalog, policy),
+                    uploads,
                     partial(_asked, database, figures),
                     partial(_asked, database, unpriced_calls),
                     partial(close_session, store, writer),
@@ -105,6 +111,7 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
                 yield Collector(_application(desk), partial(_warm_up, catalogs, tenants(database.write)))
             finally:
                 keyring.close()
+                uploads.stop()
                 writer.stop()
         finally:
             database.close()

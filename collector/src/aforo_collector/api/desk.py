@@ -13,6 +13,7 @@ from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.correcting import Correcting
 from aforo_collector.service.reading import Reading
 from aforo_collector.service.repeats import Repeats
+from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
@@ -38,6 +39,7 @@ class Desk:
     writer: Writer
     catalogs: Catalogs
     reading: Reading
+    uploads: Uploads
     figures: Callable[[], Figures]
     unpriced: Callable[[int], list[dict[str, Any]]]
     close: Callable[[int, str, str | None], bool]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    analytics,
     api_keys,
     catalog,
     health,
@@ -13,6 +14,7 @@ from . import (
     prices,
     quota,
     sessions,
+    uploads,
     usage_events,
     webhook_deliveries,
     webhook_sources,
@@ -22,6 +24,8 @@ from . import (
 ROUTERS = (
     sessions.router,
     usage_events.router,
+    analytics.router,
+    uploads.router,
     invoices.router,
     quota.router,
     intake.router,

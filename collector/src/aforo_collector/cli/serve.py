@@ -51,6 +51,8 @@ def _told(name: str) -> str:
 @click.option("--body-bytes-max", metavar="BYTES", help=_told("body_bytes_max"))
 @click.option("--rate-limit-per-minute", metavar="N", help=_told("rate_limit_per_minute"))
 @click.option("--token-issuer", metavar="NAME", help=_told("token_issuer"))
+@click.option("--upload-bytes-max", metavar="BYTES", help=_told("upload_bytes_max"))
+@click.option("--backfill-days-max", metavar="DAYS", help=_told("backfill_days_max"))
 def serve(**flags: Any) -> int:
     """Run until SIGTERM or Ctrl-C; what was answered is on disk either way."""
     from aforo_collector.app import opened

@@ -21,6 +21,7 @@ from .sqlite import Database
 from .submitted_rows import KeyRows, SubmittedRows
 from .texts import Texts
 from .trace_rows import TraceRows
+from .upload_rows import UploadRows
 from .webhook_rows import WebhookRows
 
 
@@ -42,6 +43,7 @@ class SqliteWriter:
         self.answers = AnswerRows(self._db)
         self.submitted = SubmittedRows(self._db, self.interning)
         self.keys = KeyRows(self._db)
+        self.uploads = UploadRows(self._db)
         self._counts: dict[tuple[int, str], tuple[int, ...]] = {}
         self.webhooks = WebhookRows(self._db)
 
