@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 import pytest
@@ -68,15 +69,29 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         spans += [tool(f"{SECRET}-co", name=f"{SECRET}-tool"), tool(None, name=f"{SECRET}-tool")]
         sent = owner("POST", "/v1/traces", content=body(*spans), headers=PROTOBUF)
         assert sent.status_code == 200
+        source = {"provider": "custom", "displayName": f"{SECRET}-source", "metricName": f"{SECRET}-unit"}
+        source_id = owner("POST", "/v1/webhook-sources", json=source).json()["data"]["sourceId"]
+        owner("POST", f"/v1/ingest/webhook/{source_id}", content=SECRET.encode())
+        uploaded = owner("POST", "/v1/ingest/upload", files={"file": (f"{SECRET}.csv", b"a,b\n1,2\n")})
+        job_id = uploaded.json()["data"]["jobId"]
+        while owner.data(f"/v1/uploads/{job_id}")["state"] in ("QUEUED", "PROCESSING"):
+            sleep(0.05)
         key_id = owner.made(name=f"{SECRET}-key", customerId=f"{SECRET}-co")["id"]
         values = {
             "session_id": f"{SECRET}-co-session",
             "line": "0",
             "model": "gpt-4o-mini",
             "key_id": key_id,
+            "source_id": source_id,
+            "delivery_id": owner.data("/v1/webhook-deliveries")[0]["deliveryId"],
+            "job_id": job_id,
             "event_id": owner.data("/v1/usage-events", **PARAMETERS)[0]["eventId"],
             "quarantineId": owner.data("/v1/intake/quarantine")[0]["quarantineId"],
         }
+        source = owner("POST", "/v1/webhook-sources", json={"provider": "custom", "displayName": SECRET})
+        values["source_id"] = source.json()["data"]["sourceId"]
+        owner("POST", source.json()["data"]["path"], json={"customerId": f"{SECRET}-co"})
+        values["delivery_id"] = owner.data("/v1/webhook-deliveries")[0]["deliveryId"]
         yield Scene(owner, other, owner.key(customerId="beta"), values)
 
 
@@ -98,7 +113,8 @@ def everything(scene: Scene, routes: list[Operation], but: str = "-") -> dict[st
         if operation.method == "GET" and not operation.path.startswith(but):
             answer = scene.owner("GET", url_of(operation, scene), params=PARAMETERS)
             assert answer.status_code == 200, (operation, answer.text)
-            seen[operation.path] = answer.json()["data"]
+            is_json = answer.headers["content-type"] == "application/json"
+            seen[operation.path] = answer.json()["data"] if is_json else answer.text
     return seen
 
 
@@ -110,6 +126,7 @@ def test_every_route_says_what_it_asks_for(routes: list[Operation]) -> None:
     opened = {operation.path for operation in routes if operation.access is OPEN}
     assert opened == {
         "/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json", "/oauth/token",
+        "/v1/ingest/webhook/{source_id}", "/api/v1/ingest/webhook/{source_id}",
     }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_a_tenant_has_its_own_sources_and_log_only(tmp_path: Path) -> None:
     with opened(Settings(data=tmp_path, dev=True), lambda _: None) as collector:
         webhooks = collector.app.state.desk.webhooks
         sources, log = webhooks.sources, webhooks.log
-        made = sources.create(1, {"provider": "custom", "secret": "s"})
+        made = sources.create(1, {"provider": "custom", "secret": "s"}, lambda *_: None)
         source_id, body = made["sourceId"], json.dumps(usage("acme")).encode()
         sign = PROVIDERS["custom"].sign("s", Incoming({}, "", body), 0)
         headers = {name.lower(): value for name, value in sign.items()}
@@ -148,6 +148,16 @@ def test_a_tenant_has_its_own_sources_and_log_only(tmp_path: Path) -> None:
             assert (log.get(tenant_no, number) is not None) == mine
             assert (webhooks.replay(tenant_no, number) is not None) == mine
             assert sources.delete(tenant_no, source_id) == mine
+
+
+def test_a_repeated_request_makes_one_source(collector: Running) -> None:
+    """With an Idempotency-Key a source is made once, and its secret is in the first answer alone."""
+    wanted, headers = {"provider": "github"}, {"Idempotency-Key": customer()}
+    first, second = (
+        collector.http.post("/v1/webhook-sources", json=wanted, headers=headers).json() for _ in range(2)
+    )
+    assert first["data"].pop("secret")
+    assert (second["data"], second["meta"]) == (first["data"], {"replayed": True})
 
 
 def test_trying_a_payload_records_nothing(collector: Running) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -57,10 +57,11 @@ class _Passing(BaseHTTPRequestHandler):
                 after, relay.after = relay.after, None
                 after()
                 return
-        self.send_response(answer.status_code)
-        self.send_header("Content-Type", answer.headers["content-type"])
-        self.end_headers()
-        self.wfile.write(answer.content)
+        with suppress(ConnectionError):  # a client that is told to stop does not wait for it
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers["content-type"])
+            self.end_headers()
+            self.wfile.write(answer.content)
 
     def _passed(self, body: bytes) -> httpx2.Response:
         headers = {name: value for name, value in self.headers.items() if name.lower() in _HEADERS}

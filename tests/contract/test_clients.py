@@ -49,7 +49,7 @@ class Site:
             said = sent[one["idempotencyKey"]]
             for field, value in said.items():
                 if field not in ("quantity", "occurredAt", "metadata", "toolName"):
-                    assert one.get(field) == (value or None), field
+                    assert (one.get(field) or None) == (value or None), field
             assert one["quantity"] == str(said["quantity"])
             assert said.get("metadata", {}).items() <= one["metadata"].items()
         balance = self.collector.data("/v1/intake/balance")

@@ -325,7 +325,11 @@ def test_what_the_event_says_of_its_call_may_stand_in_metadata(collector: Runnin
     for spell in (lambda n: n, lambda n: "".join(f"_{c.lower()}" if c.isupper() else c for c in n)):
         said = {"sessionId": session_id, "agentId": "a-1", "toolName": "search", "executionStatus": "ERROR",
                 "executionDurationMs": 1500}  # fmt: skip
-        took(send(collector, "/v1/ingest", event(acme, metadata={spell(n): v for n, v in said.items()})))
+        metadata = {spell(n): v for n, v in said.items()}
+        tool_call = event(
+            acme, metricName="mcp_server.tool_invocations", productType="MCP_SERVER", metadata=metadata
+        )
+        took(send(collector, "/v1/ingest", tool_call))
     for one in recorded(collector, acme):
         assert {n: one[n] for n in said} == said
 

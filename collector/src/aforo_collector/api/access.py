@@ -26,6 +26,7 @@ class Access(NamedTuple):
 
 OPEN: Final = Access("", customers=True)
 INGEST: Final = Access(Scope.USAGE_INGEST, customers=True)
+_BRING_ALL: Final = Access(Scope.USAGE_INGEST)
 _SHOW: Final = Access(Scope.USAGE_READ, customers=True)
 _SHOW_ALL: Final = Access(Scope.USAGE_READ)
 _QUOTAS: Final = Access(Scope.QUOTAS_READ, customers=True)
@@ -44,6 +45,7 @@ _LINES: Final = (
     ("/v1/traces", _RUN, INGEST),
     ("/v1/ingest", _RUN, INGEST),
     ("/v1/ingest/webhook", _RUN, OPEN),  # the provider's signature is the credential
+    ("/v1/ingest/upload", _RUN, _BRING_ALL),  # the rows of a file are of many customers
     ("/v1/meter", _RUN, INGEST),
     ("/v1/quota", _RUN, _QUOTAS),
     ("/v1/sessions", _SHOW, INGEST),

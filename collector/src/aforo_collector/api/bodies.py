@@ -70,11 +70,9 @@ def _too_large(size_bytes_max: int) -> Problem:
     return Problem(413, "BODY_TOO_LARGE", detail)
 
 
-async def object_of(
-    request: Request, bodies: Bodies, size_bytes_max: int = OBJECT_BYTES_MAX
-) -> dict[str, Any]:
+async def object_of(request: Request, bodies: Bodies) -> dict[str, Any]:
     """A small JSON object, {} for no body; numbers stay exact. Raises `Problem` 400."""
-    return object_in(await read_body(request, bodies, size_bytes_max))
+    return object_in(await read_body(request, bodies, OBJECT_BYTES_MAX))
 
 
 def object_in(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -103,10 +104,8 @@ def _router(noun: Noun) -> APIRouter:
             return key.tenant_no == tenant.tenant_no and _ends_with(noun, row, key)
 
         def edit(end_keys: Callable[[], None]) -> None:
-            def written(_catalog: Catalog, _now_ns: int) -> None:
-                end_keys()
-
-            _edit(desk, tenant.tenant_no, lambda file: noun.remove(file, row_id), written, removing=True)
+            removed = partial(noun.remove, row_id=row_id)
+            _edit(desk, tenant.tenant_no, removed, lambda *_: end_keys(), removing=True)
 
         if noun in (CUSTOMERS, SUBSCRIPTIONS):
             desk.credentials.keyring.ending(held, edit)

@@ -13,10 +13,13 @@ from starlette.responses import Response
 
 from aforo_collector.doors.webhooks.provider import Incoming
 from aforo_collector.doors.webhooks.terms import InvalidTerms
+from aforo_collector.service.repeats import Keep
+from aforo_collector.views import Wire
 
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
-from .bodies import object_of, read_body
+from .bodies import object_in, read_body
 from .desk import AtDesk, OfTenant
+from .json_bodies import BODY, IdempotencyKey, json_body, once
 from .problems import Problem
 
 router = APIRouter(prefix="/v1/webhook-sources", tags=["webhooks"])
@@ -24,18 +27,24 @@ router = APIRouter(prefix="/v1/webhook-sources", tags=["webhooks"])
 BODY_BYTES_MAX = 4 * 1024 * 1024
 REPLAYED_MAX = 100
 _WHAT = "webhook source of that id"
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 _ANY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
 
 
-@router.post("", response_class=Answer, status_code=201, openapi_extra=_BODY)
-async def create(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
+@router.post("", response_class=Answer, status_code=201, openapi_extra=BODY)
+async def create(
+    request: Request, desk: AtDesk, tenant: OfTenant, idempotency_key: IdempotencyKey = None
+) -> Answer:
     """Make a source: provider, secret (where the provider gives one), metricName, eventFilter, mappings and more.
 
-    `data.secret` is shown this once.
+    `data.secret` is shown this once; a repetition has it no more.
     """
-    wanted = await object_of(request, desk.bodies, BODY_BYTES_MAX)
-    return Answer(await to_thread.run_sync(desk.webhooks.sources.create, tenant.tenant_no, wanted), 201)
+    body = await json_body(request, desk)
+    wanted = object_in(body)
+
+    def do(keep: Keep) -> Wire:
+        return desk.webhooks.sources.create(tenant.tenant_no, wanted, keep)
+
+    return await once(request, desk, tenant, idempotency_key, body, do)
 
 
 @router.get("", response_class=Answer)
@@ -50,10 +59,10 @@ def source(desk: AtDesk, tenant: OfTenant, source_id: str) -> Answer:
     return Answer(found(desk.webhooks.sources.get(tenant.tenant_no, source_id), _WHAT))
 
 
-@router.patch("/{source_id}", response_class=Answer, openapi_extra=_BODY)
+@router.patch("/{source_id}", response_class=Answer, openapi_extra=BODY)
 async def change(request: Request, desk: AtDesk, tenant: OfTenant, source_id: str) -> Answer:
     """Change what is named; null is the default. The provider stays, the secret is rotated."""
-    changes = await object_of(request, desk.bodies, BODY_BYTES_MAX)
+    changes = object_in(await json_body(request, desk))
     changed = await to_thread.run_sync(desk.webhooks.sources.change, tenant.tenant_no, source_id, changes)
     return Answer(found(changed, _WHAT))
 
@@ -72,7 +81,7 @@ async def rotate(request: Request, desk: AtDesk, tenant: OfTenant, source_id: st
 
     `data.secret` is shown this once.
     """
-    said = await object_of(request, desk.bodies)
+    said = object_in(await json_body(request, desk))
     if unknown := said.keys() - {"secret", "graceS"}:
         raise InvalidTerms([(name[:60], "is none of secret, graceS") for name in sorted(unknown)])
     rotated = await to_thread.run_sync(

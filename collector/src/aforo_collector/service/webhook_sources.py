@@ -23,6 +23,7 @@ from aforo_collector.store.webhook_rows import Source, WebhookRows
 from aforo_collector.views import Wire, instant, page
 
 from .queries import check_limit, cursor_of, parts_of
+from .repeats import Keep
 from .writer import Writer
 
 RETENTION_DAYS: Final = 30
@@ -77,8 +78,11 @@ class WebhookSources:
         self._vault = vault
         self._clock_ns = clock_ns
 
-    def create(self, tenant_no: int, wanted: dict[str, Any]) -> Wire:
-        """Make a source; its view with the secret, which is never shown again. Raises `InvalidTerms`."""
+    def create(self, tenant_no: int, wanted: dict[str, Any], keep: Keep) -> Wire:
+        """Make a source; its view with the secret, which is never shown again and not handed to `keep`.
+
+        Raises `InvalidTerms`.
+        """
         provider = wanted.get("provider")
         if not isinstance(provider, str):
             raise InvalidTerms([("provider", "is missing")])
@@ -90,8 +94,14 @@ class WebhookSources:
         source = Source(
             0, tenant_no, source_id, provider, settings, active, retention_days, created_ns, sealed, b"", 0
         )
-        self._writer.command(lambda _: self._rows.put_source(source)).result()
-        return {**self._view(source), "secret": secret}
+        view = self._view(source)
+
+        def put(now_ns: int) -> None:
+            self._rows.put_source(source)
+            keep(view, now_ns)
+
+        self._writer.command(put).result()
+        return {**view, "secret": secret}
 
     def page(self, tenant_no: int, *, cursor: str | None = None, limit: int = 100) -> Wire:
         """A page of the tenant's sources, oldest first."""
