@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from aforo_collector.cli import catalog, db, event, intake, invoice, price, session, usage
+from aforo_collector.cli import catalog, db, event, intake, invoice, price, session, usage, webhook
 
 from tests.collector.catalogs import catalog_for
 from tests.collector.running import Running
@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "price": price.main,
     "catalog": catalog.main,
     "usage": usage.main,
+    "webhook": webhook.main,
 }
 
 
@@ -238,5 +239,5 @@ def test_help_names_every_setting_and_command(run: Run, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     fields: dict[str, Any] = Settings.__dataclass_fields__
     for name, field in fields.items():
-        assert f"--{name.replace('_', '-')}" in shown
+        assert (f"--{name.replace('_', '-')}" in shown) == field.metadata.get("flag", True)
         assert field.metadata["env"] in shown

@@ -148,7 +148,7 @@ def test_any_split_over_doors_and_batches_gives_the_same_rows(data: st.DataObjec
     doors = data.draw(st.lists(st.sampled_from(DOORS), min_size=1, max_size=3))
     got = run(sent, doors, restarts=data.draw(st.booleans()), failures=data.draw(st.booleans()))
 
-    assert got == expected
+    assert got.splitlines() == expected.splitlines()
 
 
 @given(st.data())

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 
 from aforo_collector.service.analytics import KEYS, UsageQuery
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, From, Limit, To, moment
-from .desk import AtDesk, OfTenant
+from .answers import LIMIT_DEFAULT, Answer, Cursor, From, Limit, To, moment
+from .desk import AtDesk, CustomerId, OfTenant
 
 router = APIRouter(prefix="/v1/analytics", tags=["analytics"])
 

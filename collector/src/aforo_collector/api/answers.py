@@ -14,8 +14,9 @@ from .problems import Problem
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
-CustomerId = Annotated[str | None, Query(alias="customerId", description="Only of this customer.")]
 Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before.")]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Most items of a page.")]
 From = Annotated[
     str | None, Query(alias="from", description="First moment, RFC 3339; a day is its start in UTC.")
@@ -24,12 +25,14 @@ To = Annotated[str | None, Query(alias="to", description="First moment after it;
 
 
 class Answer(Response):
-    """A successful answer; its `data` is what the reading use cases return."""
+    """A successful answer; its `data` is what the reading use cases return, where money is text and a Decimal
+    is a number that somebody's metadata holds.
+    """
 
     media_type = "application/json"
 
     def __init__(self, data: Any, status_code: int = 200, **meta: Any) -> None:
-        super().__init__(msgspec.json.encode({"success": True, "data": data, "meta": meta}), status_code)
+        super().__init__(_encode({"success": True, "data": data, "meta": meta}), status_code)
 
 
 def page(found: dict[str, Any]) -> Answer:

@@ -2,8 +2,9 @@
 
     200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …}
     400       the body, or the one event in it, is not what the route takes      401   unknown key
+    403       a key that may not send
     409       the idempotency key of a single event was used for other contents
-    413       the body is too large          415   another content type
+    413       the body is too large; 429 too many requests      415   another content type
     422       a single event of a metric that the catalog does not have
     503       too much waits to be written; nothing was recorded, send it again
 
@@ -25,13 +26,14 @@ from starlette.routing import Route
 
 from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, IntakeReport, Submission
 from aforo_collector.doors import events
-from aforo_collector.doors.events import Found, MalformedEvents
+from aforo_collector.doors.events import Found, MalformedEvents, Place
 from aforo_collector.doors.otlp import BodyTooLarge, MalformedBody, unpack
 from aforo_collector.service.writer import QueueFull
 
+from .access import INGEST
 from .answers import Answer
 from .bodies import busy, read_body
-from .credentials import Tenant
+from .credentials import Caller
 from .desk import Desk
 from .problems import Problem
 
@@ -45,10 +47,10 @@ _JSON = ("application/json", "text/json", "")
 
 
 class _Read(NamedTuple):
-    """What a body held; `of` is which compound event each of its measurements is of, None elsewhere."""
+    """What a body held; `places` say which compound event each measurement is of, None elsewhere."""
 
     found: Found
-    of: list[int] | None = None
+    places: list[Place] | None = None
 
 
 Reader = Callable[[str, Mapping[str, str], bytes], _Read]
@@ -56,7 +58,8 @@ Reader = Callable[[str, Mapping[str, str], bytes], _Read]
 
 def _plain(read: Callable[[bytes], Found], content_type: str, _: Mapping[str, str], body: bytes) -> _Read:
     if content_type not in _JSON:
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {content_type}; send application/json")
+        detail = f"content type {content_type!r} is not JSON; nothing was recorded, send application/json"
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     return _Read(read(body))
 
 
@@ -90,14 +93,14 @@ async def _one(request: Request, read: Reader) -> Response:
     """A route of one event: what is wrong with it is the answer."""
     found, report = await _submitted(request, read)
     for fate in report.fates:
-        if fate.verdict in (CONFLICT, REJECTED) and report.recorded == 0:
+        if fate.verdict in (CONFLICT, REJECTED) and not report.recorded + report.duplicates:
             raise _problem(fate)
-    return Answer(_data(found, report))
+    return _answer(request, 200, _data(found, report))
 
 
 async def _many(request: Request, read: Reader) -> Response:
     found, report = await _submitted(request, read)
-    return Answer(_data(found, report), 202)
+    return _answer(request, 202, _data(found, report))
 
 
 async def _tried(request: Request, read: Reader) -> Response:
@@ -106,13 +109,17 @@ async def _tried(request: Request, read: Reader) -> Response:
     for fate in report.fates:
         if fate.verdict in (CONFLICT, REJECTED):
             raise _problem(fate)
-    return Answer({**_data(found, report), "dryRun": True})
+    return _answer(request, 200, {**_data(found, report), "dryRun": True})
+
+
+def _answer(request: Request, status: int, data: dict[str, Any]) -> Response:
+    return Answer(data, status, requestId=request.scope["aforo.request_id"])
 
 
 async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
     """Read, submit and wait for the commit."""
     desk: Desk = request.app.state.desk
-    tenant = desk.credentials.tenant(request.headers)
+    caller = desk.credentials.caller(request.headers, INGEST)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     limit = min(BODY_BYTES_MAX, desk.settings.body_bytes_max)
     body = await read_body(request, desk.bodies, limit)
@@ -121,26 +128,26 @@ async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tu
         if encoding:
             body = await to_thread.run_sync(unpack, body, encoding, limit)
     except MalformedBody as error:
-        raise Problem(400, "MALFORMED_BODY", str(error)) from None
+        raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
     except BodyTooLarge as error:
-        raise Problem(413, "BODY_TOO_LARGE", str(error)) from None
+        raise Problem(413, "BODY_TOO_LARGE", f"{error}; nothing was recorded") from None
     desk.bodies.hold(len(body))
     try:
         return await _deliver(
-            desk, tenant, partial(read, content_type, request.headers, body), len(body), dry
+            desk, caller, partial(read, content_type, request.headers, body), len(body), dry
         )
     finally:
         desk.bodies.release(len(body))
 
 
 async def _deliver(
-    desk: Desk, tenant: Tenant, read: Callable[[], _Read], size_bytes: int, dry: bool
+    desk: Desk, caller: Caller, read: Callable[[], _Read], size_bytes: int, dry: bool
 ) -> tuple[_Read, IntakeReport]:
     found: list[_Read] = []
 
     def make() -> Submission:
         found.append(read())
-        return Submission(tenant.tenant_no, DOOR, found[0].found)
+        return Submission(caller.tenant.tenant_no, DOOR, found[0].found, caller.identity)
 
     try:
         if dry:
@@ -159,7 +166,7 @@ async def _deliver(
 
 def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
     errors = [
-        _told(index, fate, read.of)
+        _told(Place(index, 0) if read.places is None else read.places[index], fate, read.places is not None)
         for index, fate in enumerate(report.fates)
         if fate.refusal is not None and fate.verdict in (CONFLICT, REJECTED)
     ]
@@ -181,14 +188,14 @@ def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
     return data
 
 
-def _told(index: int, fate: Fate, of: list[int] | None) -> dict[str, Any]:
+def _told(place: Place, fate: Fate, compound: bool) -> dict[str, Any]:
     assert fate.refusal is not None
     code, detail, field = fate.refusal
-    told: dict[str, Any] = {"index": index, "message": detail, "code": code}
+    told: dict[str, Any] = {"index": place.event, "message": detail, "code": code}
     if field:
         told["field"] = field
-    if of is not None:
-        told["index"], told["measurement"] = of[index], index - of.index(of[index])
+    if compound:
+        told["measurement"] = place.measurement
     if fate.key:
         told["idempotencyKey"] = fate.key
     return told

@@ -11,7 +11,8 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
@@ -27,8 +28,18 @@ BATCH_LENGTH_MAX: Final = 1_000
 ASYNC_LENGTH_MAX: Final = 10_000
 COMPOUND_BATCH_LENGTH_MAX: Final = 500
 MEASUREMENTS_MAX: Final = 50
+_APIGEE_REQUIRED: Final = ("eventType", "metricKey", "value", "idempotencyKey", "customerId")
 
 Found: TypeAlias = list[RawEvent | Refusal]
+
+
+class Place(NamedTuple):
+    """Where an event stood in a request: in which of its events, as which measurement; both from 0."""
+
+    event: int
+    measurement: int
+
+
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
@@ -65,21 +76,19 @@ def apigee(body: bytes) -> Found:
     event = dict(_object(_json(body)))
     if "events" in event:
         raise MalformedEvents("this route takes one event; send a batch to /v1/ingest/batch")
-    missing = [
-        name for name in ("metricKey", "value", "idempotencyKey", "customerId") if event.get(name) is None
-    ]
+    missing = [name for name in _APIGEE_REQUIRED if event.get(name) is None]
     if missing:
         raise MalformedEvents(f"missing: {', '.join(missing)}")
     return [event]
 
 
-def compound(body: bytes) -> tuple[Found, list[int]]:
-    """The measurements of one compound event; see `compounds`."""
+def compound(body: bytes) -> tuple[Found, list[Place]]:
+    """The measurements of one compound event, and the place of each."""
     return _compound([_object(_json(body))])
 
 
-def compound_batch(body: bytes) -> tuple[Found, list[int]]:
-    """The measurements of `{"events": [compound...]}`, and for each of them which compound it is of."""
+def compound_batch(body: bytes) -> tuple[Found, list[Place]]:
+    """The measurements of `{"events": [compound...]}`, and the place of each."""
     return _compound(batch(body, COMPOUND_BATCH_LENGTH_MAX))
 
 
@@ -108,14 +117,14 @@ def _item(one: object) -> RawEvent | Refusal:
     return one if isinstance(one, dict) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
 
 
-def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[int]]:
+def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
     events: Found = []
-    of: list[int] = []
+    places: list[Place] = []
     for index, one in enumerate(found):
         parts = [one] if isinstance(one, Refusal) else _measurements(one)
         events += parts
-        of += [index] * len(parts)
-    return events, of
+        places += [Place(index, number) for number in range(len(parts))]
+    return events, places
 
 
 def _measurements(event: RawEvent) -> Found:
@@ -166,9 +175,9 @@ def cloud_event(body: bytes) -> Found:
 
 
 def binary_cloud_event(headers: Mapping[str, str], body: bytes) -> Found:
-    """One CloudEvent whose attributes are `ce-` headers and whose body is its data."""
+    """One CloudEvent whose attributes are `ce-` headers, percent-encoded, and whose body is its data."""
     event: dict[str, object] = {
-        name.lower().removeprefix("ce-"): value
+        name.lower().removeprefix("ce-"): unquote(value)
         for name, value in headers.items()
         if name.lower().startswith("ce-")
     }

@@ -113,8 +113,10 @@ def _event(
     stated_type = _product_type(take("productType", None)) or caller.product_type
     product_type = billed_type(stated_type)
     said = _NOTHING if LABELS.isdisjoint(metadata) else metadata
-    boundary = _word(take("sessionBoundary", None) or said.get("sessionBoundary"))
     metric = take("metricName", None)
+    boundary = _word(take("sessionBoundary", None))
+    if metric == HEARTBEAT_METRIC and not boundary:
+        boundary = _word(said.get("sessionBoundary"))
     if not metric:
         raise Refused("MISSING_FIELD", "metricName is missing; name a billable unit", "metricName")
     if boundary not in BOUNDARIES and metric != HEARTBEAT_METRIC:
@@ -128,6 +130,8 @@ def _event(
     occurred = take("occurredAt", None)
     occurred_ns = 0 if occurred in (None, "") else _moment(occurred, bounds_ns)
     key = str(take("idempotencyKey", None) or "")
+    if not key.strip():  # a blank one would make one event of all that carry it
+        key = ""
     duration = take("executionDurationMs", None)
     if duration is None and said:
         duration = spelled(said, "executionDurationMs")
@@ -251,9 +255,8 @@ def _moment(value: object, bounds_ns: tuple[int, int]) -> int:
             _no_moment(value)
     elif type(value) is int or type(value) is Decimal:
         if not -_SECONDS_MAX < value < _SECONDS_MAX:
-            raise Refused(
-                "TOO_FAR_IN_FUTURE", f"occurredAt {value} is no time in epoch seconds", "occurredAt"
-            )
+            code = "TOO_OLD" if value < 0 else "TOO_FAR_IN_FUTURE"
+            raise Refused(code, f"occurredAt {value} is no time in epoch seconds", "occurredAt")
         moment_ns = int(value * _NS_PER_S)
     else:
         _no_moment(value)

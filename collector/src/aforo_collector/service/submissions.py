@@ -15,6 +15,7 @@ from uuid import uuid4
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
 from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.session import Session
 from aforo_collector.domain.submission import (
     CONFLICT,
     DUPLICATE,
@@ -93,6 +94,9 @@ class Submissions:
         raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
         raw["idempotencyKey"] = before.key
         event = admit(raw, catalog, (0, 2**63), NOBODY)
+        if not _routed(event, catalog):
+            detail = f"the conditions of {event.metric!r} would not hold; void the event instead"
+            raise Refused(FILTERED, detail)
         metadata, details = fields_text(event.metadata), fields_text(event.details)
         voided_by = self._store.events.voided_by(event_no)
         if event == before.event and not voided_by:
@@ -162,8 +166,7 @@ class Submissions:
         numbers = []
         for item in fresh:
             event = item.event
-            unit = catalog.unit(event.metric)
-            if unit is not None and unit.conditions and not unit.admits(*sources_of(event)):
+            if not _routed(event, catalog):
                 numbers.append(KEPT_OUT)
                 self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
@@ -184,10 +187,16 @@ class Submissions:
     ) -> tuple[str, ...]:
         """Honour heartbeats and session ends; returns which sessions of the submission were closed before."""
         tenant_no = submission.tenant_no
-        customer = submission.caller.customer_id or None
         killed: dict[str, None] = {}
+        said = {(item.event.session_id, item.event.customer_id): None for item in accepted}
+        for session_id, customer_id in said:
+            if session_id and any(
+                session.closed_ns
+                for session in self._store.sessions.by_id(tenant_no, session_id, customer_id)
+            ):
+                killed[session_id] = None
         for event in signals:
-            for session in self._store.sessions.by_id(tenant_no, event.session_id, customer):
+            for session in self._meant(submission, event):
                 session = self._finals.current(session, now_ns)  # noqa: PLW2901
                 if event.boundary == SESSION_END:
                     self._finals.close(session.session_no, now_ns)
@@ -196,11 +205,16 @@ class Submissions:
                 else:
                     session.touched_ns = max(session.touched_ns, now_ns)
                     self._store.sessions.changed(session)
-        for session_id in {item.event.session_id: None for item in accepted if item.event.session_id}:
-            for session in self._store.sessions.by_id(tenant_no, session_id, customer):
-                if session.closed_ns:
-                    killed[session_id] = None
         return tuple(killed)
+
+    def _meant(self, submission: Submission, signal: UsageEvent) -> list[Session]:
+        """The sessions that a signal is about: of the customer it names if that has one of the id, else all.
+
+        Clients name a customer in their heartbeats only when they were told one, else they say `system`.
+        """
+        named = submission.caller.customer_id
+        found = self._store.sessions.by_id(submission.tenant_no, signal.session_id, named or None)
+        return [session for session in found if session.customer_id == signal.customer_id] or found
 
     def _report(
         self,
@@ -222,8 +236,14 @@ class Submissions:
         raw = submission.events[index]
         self._store.quarantine(
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
-            "" if isinstance(raw, Refusal) else raw_text(raw),
+            "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
         )  # fmt: skip
+
+
+def _routed(event: UsageEvent, catalog: Catalog) -> bool:
+    """Whether the conditions of its billable unit let an event count."""
+    unit = catalog.unit(event.metric)
+    return unit is None or not unit.conditions or unit.admits(*sources_of(event))
 
 
 def _counted(fates: list[Fate | None]) -> tuple[list[Fate], tuple[int, int, int, int]]:

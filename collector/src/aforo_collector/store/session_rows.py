@@ -36,6 +36,7 @@ class SessionRows:
         self._numbers: Bounded[tuple[int, str], int] = Bounded(4_000)
         self._changed: dict[int, Session] = {}
         self._fresh: set[int] = set()
+        self._fresh_by_id: dict[tuple[int, str], list[Session]] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -44,6 +45,7 @@ class SessionRows:
         self._numbers.clear()
         self._changed.clear()
         self._fresh.clear()
+        self._fresh_by_id.clear()
         row = self._db.execute("SELECT max(session_no) FROM sessions").fetchone()
         due = self._db.execute("SELECT max(session_no) FROM session_due").fetchone()
         self._next_no = max(row[0] or 0, due[0] or 0) + 1
@@ -70,6 +72,7 @@ class SessionRows:
         session = Session(number, tenant_no, identity.customer_id, session_id, lead, created_ns=now_ns)
         self._sessions.put(number, session)
         self._fresh.add(number)
+        self._fresh_by_id.setdefault((tenant_no, session_id), []).append(session)
         self._changed[number] = session
         return session
 
@@ -109,6 +112,7 @@ class SessionRows:
         )
         self._changed.clear()
         self._fresh.clear()
+        self._fresh_by_id.clear()
 
     def _customer_no(self, session: Session) -> int:
         return self._interning.customer(session.tenant_no, session.customer_id)
@@ -149,4 +153,6 @@ class SessionRows:
             f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ? AND tenant_no = ?", (session_id, tenant_no)
         ).fetchall()
         found = [self.load(row[0]) for row in rows]
+        new = self._fresh_by_id.get((tenant_no, session_id), ())
+        found += [session for session in new if session.session_no in self._fresh]
         return [s for s in found if customer_id is None or s.customer_id == customer_id]

@@ -69,7 +69,7 @@ def correction_views(entry: Entry, target: Entry | None, tenant_id: str) -> list
 
 def _base(entry: Entry) -> Wire:
     payer, sent = entry.payer, entry.sent
-    details: dict[str, Any] = json.loads(sent.details) if sent is not None and sent.details else {}
+    details = _fields(sent.details if sent is not None else None)
     base: Wire = {
         **details,
         "customerId": payer.customer_id,
@@ -90,10 +90,16 @@ def _base(entry: Entry) -> Wire:
 
 
 def _notes(entry: Entry) -> dict[str, Any]:
-    notes: dict[str, Any] = json.loads(entry.metadata) if entry.metadata else {}
+    notes = _fields(entry.metadata)
     if entry.occurrence.quality:
         notes["usageQuality"] = entry.occurrence.quality
     return notes
+
+
+def _fields(text: str | None) -> dict[str, Any]:
+    """What an event says, every number as exact as it came."""
+    found: dict[str, Any] = json.loads(text, parse_float=Decimal) if text else {}
+    return found
 
 
 def trace_id_of(entry: Entry) -> str:

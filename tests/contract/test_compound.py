@@ -1,0 +1,96 @@
+"""Compound events: several measurements of one call, which share a correlation id."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.collector.running import Running
+
+from .events import instant, name, recorded, refused, send, took
+
+ONE, MANY = "/api/v1/ingest/compound", "/api/v1/ingest/compound/batch"
+
+
+def compound(customer_id: str, *metrics: str, **more: Any) -> dict[str, Any]:
+    """A compound event that measures 2 of each metric."""
+    measured = [{"metricName": metric, "quantity": 2} for metric in metrics]
+    return {"correlationId": str(uuid4()), "customerId": customer_id, "measurements": measured} | more
+
+
+def test_every_measurement_is_a_row_of_one_correlation(collector: Running) -> None:
+    """N measurements are n events that carry the correlation id, and are duplicates when they come again."""
+    acme = name()
+    sent = compound(acme, "api_calls", "api.steps", occurredAt=instant(hours=1), metadata={"region": "eu"})
+    sent["measurements"].append({"metricName": "api_calls", "quantity": 3, "dimensionKey": "gpt-4o"})
+    for accepted in (3, 0):
+        assert took(send(collector, ONE, sent))["accepted"] == accepted
+        assert took(send(collector, MANY, {"events": [sent]}), 202)["duplicates"] == 3
+    found = recorded(collector, acme)
+    assert [one["quantity"] for one in found] == ["2", "2", "3"]
+    assert {one["correlationId"] for one in found} == {sent["correlationId"]}
+    assert {one["metadata"]["region"] for one in found} == {"eu"}
+    assert [one.get("dimensionKey") for one in found] == [None, None, "gpt-4o"]
+
+
+def test_what_a_call_cost_is_counted_once(collector: Running) -> None:
+    """However much of a call is measured, its stated cost is on one of the events only."""
+    acme, session_id = name(), name("session")
+    more = {"sessionId": session_id, "metadata": {"total_provider_cost": "0.25"}}
+    took(send(collector, ONE, compound(acme, *["api_calls"] * 5, **more)))
+    assert collector.data(f"/v1/sessions/{session_id}")["totals"]["providerCost"] == "0.25"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        *(({"correlationId": wrong}, "INVALID_CORRELATION_ID") for wrong in ("not-a-uuid", None, 3)),
+        ({"measurements": []}, "INVALID_MEASUREMENTS"),
+        ({"measurements": None}, "INVALID_MEASUREMENTS"), ({"measurements": {"a": 1}}, "INVALID_MEASUREMENTS"),
+        ({"measurements": [3]}, "INVALID_MEASUREMENTS"), ({"customerId": " "}, "MISSING_FIELD"),
+        ({"measurements": [{"metricName": "api_calls", "quantity": 1}] * 51}, "INVALID_MEASUREMENTS"),
+        ({"measurements": [{"metricName": "api_calls", "quantity": -1}]}, "INVALID_QUANTITY"),
+    ],
+)  # fmt: skip
+def test_a_wrong_compound_event_is_refused(collector: Running, change: dict[str, Any], code: str) -> None:
+    """400 alone; in a batch its error stands at its index, and the others are taken."""
+    acme = name()
+    wrong = compound(acme, "api_calls") | change
+    refused(send(collector, ONE, wrong), 400, code)
+    assert recorded(collector, acme) == []
+    events = [compound(acme, "api_calls", "api_calls"), wrong, compound(acme, "api_calls")]
+    data = took(send(collector, MANY, {"events": events}), 202)
+    assert (data["accepted"], data["failed"]) == (3, 1)
+    [error] = data["errors"]
+    assert (error["index"], error["measurement"], error["code"]) == (1, 0, code)
+
+
+def test_fifty_measurements_are_taken(collector: Running) -> None:
+    """The most measurements that a compound event may have."""
+    acme = name()
+    assert took(send(collector, ONE, compound(acme, *["api_calls"] * 50)))["accepted"] == 50
+    assert len(recorded(collector, acme)) == 50
+
+
+def test_one_unknown_metric_costs_only_its_measurement(collector: Running) -> None:
+    """The others are recorded, and sending it again says the same of it; alone it is 422."""
+    acme = name()
+    sent = compound(acme, "api_calls", "unknown_unit", "api_calls")
+    for counts in ((2, 0), (0, 2)):
+        data = took(send(collector, ONE, sent))
+        assert (data["accepted"], data["duplicates"], data["failed"]) == (*counts, 1)
+        [error] = data["errors"]
+        assert (error["index"], error["measurement"], error["code"]) == (0, 1, "UNKNOWN_METRIC")
+    refused(send(collector, ONE, compound(acme, "unknown_unit")), 422, "UNKNOWN_METRIC")
+    assert len(recorded(collector, acme)) == 2
+
+
+def test_a_batch_in_which_everything_is_wrong_is_answered(collector: Running) -> None:
+    """25,000 refusals, each told with its event and its measurement."""
+    wrong = [compound("acme", *["no"] * 50) for _ in range(500)]
+    data = took(send(collector, MANY, {"events": wrong}), 202)
+    assert data["failed"] == len(data["errors"]) == 25_000
+    places = [(error["index"], error["measurement"]) for error in data["errors"]]
+    assert places == [(event, number) for event in range(500) for number in range(50)]
