@@ -52,14 +52,15 @@ properties = settings(
 
 @st.composite
 def histories(draw: st.DrawFn, made: Engine) -> None:
-    """Spans and events of some days, in any order, with restarts, lost transactions and prices that come late."""
+    """Spans and events of some days, many around midnight, in any order; restarts, lost transactions, late prices."""
+    hours = st.sampled_from((0, 11, 11, 12, 24, 35, 36, 59))
     spans = draw(workloads())
     for span in spans:
-        moved_ns = draw(st.integers(0, 3)) * DAY_S * NS
+        moved_ns = draw(hours) * 3_600 * NS
         span["start"], span["end"] = span["start"] - moved_ns, span["end"] - moved_ns
     submitted = draw(events())
     for event in submitted:
-        event["occurredAt"] -= draw(st.integers(0, 3)) * DAY_S
+        event["occurredAt"] -= draw(hours) * 3_600
     for transaction in draw(submissions(submitted, spans)):
         if draw(st.integers(0, 4)) == 0:
             made.fail(*brought(made, transaction, "http"))
@@ -182,7 +183,8 @@ def sorted_rows(rows: list[dict[str, Any]]) -> list[list[tuple[str, str]]]:
 @properties
 def test_rows_are_what_the_events_say(data: st.DataObject) -> None:
     """Every grouping, filter and period gives the sums over the net events, on pages of any length."""
-    with engine(data.draw(st.sampled_from((None, Catalog(recorded_metrics=("*",)))))) as made:
+    recorded = data.draw(st.sampled_from((None, ("*",), ("agentic_api.steps",))))
+    with engine(None if recorded is None else Catalog(recorded_metrics=recorded)) as made:
         data.draw(histories(made))
         for _ in range(4):
             query = data.draw(queries())
@@ -216,6 +218,19 @@ def test_revenue_follows_the_metrics_that_earn_it() -> None:
         shown = {row["metricName"]: (row["providerCost"], row["revenue"]) for row in rows}
         assert shown["agentic_api.tool_calls"] == ("0", "0.001")
         assert shown["agentic_api.provider_cost"] == ("0.5", "0.6")
+
+
+def test_cost_that_no_metric_counts_stands_under_none() -> None:
+    """Where nobody asked for `provider_cost`, a call's cost and that it is unknown are shown without a metric."""
+    with engine(Catalog(recorded_metrics=("agentic_api.steps",))) as made:
+        acme = {"aforo__customer__id": "acme"}
+        paid = readings.tool(1, trace=1, aforo__provider_cost="0.5", **acme)
+        made.send(body([paid, readings.chat(2, model="mystery", trace=2, **acme)]))
+        rows = reading(made).usage(made.tenant_no, UsageQuery(("metricName",)))["items"]
+        sums = [
+            (row["metricName"], row["quantity"], row["providerCost"], row["unpricedCalls"]) for row in rows
+        ]
+        assert sums == [(None, None, "0.5", 1), ("agentic_api.steps", "2", "0", 0)]
 
 
 def test_revenue_adds_up_when_prices_have_changed() -> None:
@@ -263,13 +278,17 @@ def test_foreign_cursors_are_refused(cursor: str) -> None:
 
 
 def test_another_tenant_is_not_added_in() -> None:
-    """Usage of one tenant is nobody else's, in roll-ups and in cut hours."""
+    """Usage of one tenant is nobody else's, in roll-ups and in cut hours, though customers are called alike."""
     with engine() as made:
+        first = made.tenant_no
         made.send(body([readings.tool(1, aforo__customer__id="acme")]))
         made.store.begin()
-        other = made.store.tenant("other")
+        made.tenant_no = made.store.tenant("other")
         made.store.commit(made.policy)
-        for start in (None, NOW - timedelta(days=1, minutes=7)):
-            query = UsageQuery(("customerId",), start=start, end=NOW - timedelta(minutes=3))
-            assert reading(made).usage(made.tenant_no, query)["items"]
-            assert reading(made).usage(other, query)["items"] == []
+        made.intake.contracts.use(made.tenant_no, made.catalog)
+        made.send(body([readings.tool(n, name="theirs", aforo__customer__id="acme") for n in (2, 3)]))
+        for tenant_no, tools in ((first, {"lookup": 1}), (made.tenant_no, {"theirs": 2})):
+            for start in (None, NOW - timedelta(minutes=62)):
+                query = UsageQuery(("toolName",), {"metricName": "agentic_api.tool_calls"}, start)
+                rows = reading(made).usage(tenant_no, query)["items"]
+                assert {row["toolName"]: row["eventCount"] for row in rows} == tools
