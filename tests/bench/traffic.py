@@ -117,14 +117,27 @@ class Answers(NamedTuple):
         return 1000 * self.latencies_s[min(len(self.latencies_s) - 1, int(len(self.latencies_s) * share))]
 
 
-def send(url: str, bodies: list[bytes], connections: int = 4, per_s: float | None = None) -> Answers:
+PROTOBUF = "application/x-protobuf"
+
+
+def send(
+    url: str,
+    bodies: list[bytes],
+    connections: int = 4,
+    per_s: float | None = None,
+    content_type: str = PROTOBUF,
+) -> Answers:
     """Post every body over kept-alive connections, as fast as answers come or at a fixed rate in all."""
-    return asyncio.run(_send(url, bodies, connections, per_s))
+    return asyncio.run(_send(url, bodies, connections, per_s, content_type))
 
 
-async def _send(url: str, bodies: list[bytes], connections: int, per_s: float | None) -> Answers:
+async def _send(
+    url: str, bodies: list[bytes], connections: int, per_s: float | None, content_type: str
+) -> Answers:
     target = urlsplit(url)
-    head = f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nContent-Type: application/x-protobuf\r\n".encode()
+    head = (
+        f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nContent-Type: {content_type}\r\n".encode()
+    )
     waiting = list(enumerate(bodies))[::-1]
     latencies: list[float] = []
     begun = time.perf_counter()
@@ -142,7 +155,7 @@ async def _send(url: str, bodies: list[bytes], connections: int, per_s: float | 
                 answer = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(answer.partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
                 await reader.readexactly(length)
-                if answer[9:12] == b"200":
+                if answer[9:12] in (b"200", b"202"):
                     latencies.append(time.perf_counter() - sent)
                     break
                 assert answer[9:12] in (b"503", b"429"), answer

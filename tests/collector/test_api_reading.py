@@ -197,3 +197,48 @@ def test_openapi_names_every_route(collector: Running) -> None:
     assert all(operation.get("summary") or operation.get("description") for operation in operations.values())
     assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
     json.dumps(document, allow_nan=False)
+
+
+def test_usage_is_added_up_by_several_keys(collector: Running) -> None:
+    """Keys come with commas or one by one; money is decimal text, its currency in meta; pages go on."""
+    acme = customer()
+    send(collector, chat(acme), tool(acme), tool(acme, name="write"))
+    asked = {"customerId": acme, "metricName": "agentic_api.tool_calls"}
+    rows = collector.data("/v1/analytics/usage", groupBy="toolName,executionStatus", **asked)
+    sums = {"quantity": "1", "eventCount": 1, "providerCost": "0", "revenue": "0", "unpricedCalls": 0}
+    assert rows == [{"toolName": name, "executionStatus": "SUCCESS"} | sums for name in ("lookup", "write")]
+    repeated = [("groupBy", "toolName"), ("groupBy", "executionStatus"), *asked.items(), ("limit", 1)]
+    answer = collector.http.get("/v1/analytics/usage", params=repeated).json()
+    assert (answer["data"], answer["meta"]["currency"]) == (rows[:1], "USD")
+    more = [*repeated, ("cursor", answer["meta"]["nextCursor"])]
+    answer = collector.http.get("/v1/analytics/usage", params=more).json()
+    assert (answer["data"], answer["meta"]["nextCursor"]) == (rows[1:], None)
+    by_model = collector.data("/v1/analytics/usage", groupBy="model", customerId=acme)
+    assert [row["providerCost"] for row in by_model if row["model"]] == ["0.00021"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"groupBy": "planet"},
+        {"from": "soon"},
+        {"cursor": "x"},
+        {"limit": "0"},
+        {"from": "2026-02-01", "to": "2026-01-01"},
+    ],
+)
+def test_usage_that_makes_no_sense_is_a_problem(collector: Running, parameters: dict[str, str]) -> None:
+    """422 with the name of the parameter."""
+    response = collector.http.get("/v1/analytics/usage", params=parameters)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["parameter"] in parameters
+
+
+def test_a_period_ends_where_to_says(collector: Running) -> None:
+    """`to` bounds invoices as it bounds usage."""
+    acme = customer()
+    send(collector, tool(acme))
+    period = {"customerId": acme, "from": "2020-01-01", "to": "2020-02-01"}
+    assert collector.data("/v1/invoices/preview", **period)["to"].startswith("2020-02-01")
+    assert collector.data("/v1/analytics/usage", **period) == []
+    assert collector.data("/v1/analytics/usage", customerId=acme) != []

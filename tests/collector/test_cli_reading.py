@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from aforo_collector.cli import catalog, event, intake, invoice, price, session
+from aforo_collector.cli import catalog, db, event, intake, invoice, price, session, usage, webhook
 
 from tests.collector.catalogs import catalog_for
 from tests.collector.running import Running
@@ -22,6 +22,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "intake": intake.main,
     "price": price.main,
     "catalog": catalog.main,
+    "usage": usage.main,
+    "webhook": webhook.main,
 }
 
 
@@ -85,6 +87,7 @@ def test_lists_read_the_same_in_every_format(run: Run, acme: str) -> None:
         "event list --session {acme}-s --metric agentic_api.tool_calls --corrections",
         "invoice preview {acme}",
         "invoice preview {acme} --line 0 --from 2020-01-01",
+        "usage query --customer {acme} --metric agentic_api.tool_calls --group-by day,toolName --from 2020-01-01",
         "intake balance",
         "intake quarantine --limit 1",
         "price show gpt-4o-mini --provider openai",
@@ -111,6 +114,10 @@ def test_json_is_what_the_reading_endpoints_give(run: Run, collector: Running, a
         (["session", "list", "--customer", acme], f"/v1/sessions?customerId={acme}"),
         (["invoice", "preview", acme], f"/v1/invoices/preview?customerId={acme}"),
         (["intake", "balance"], "/v1/intake/balance"),
+        (
+            ["usage", "query", "--customer", acme, "--group-by", "metricName,model"],
+            f"/v1/analytics/usage?customerId={acme}&groupBy=metricName,model",
+        ),
     ]:
         assert json.loads(run(*words, "--format", "json").out) == collector.data(path)
 
@@ -191,6 +198,8 @@ def test_a_wrong_catalog_fails_with_every_problem(run: Run, tmp_path: Path) -> N
         ("session list --state ASLEEP", 2),
         ("event list --trace xyz", 2),
         ("event list --format xml", 2),
+        ("usage query --group-by planet", 2),
+        ("usage query --from 2026-01-02 --to 2026-01-02", 2),
         ("invoice preview a --from yesterday", 2),
         ("catalog apply /no/such/file", 2),
         ("price show made-up-model", 3),
@@ -223,12 +232,12 @@ def test_help_names_every_setting_and_command(run: Run, capsys: pytest.CaptureFi
     from aforo_collector.cli import demo, serve
     from aforo_collector.settings import Settings
 
-    for main in [*COMMANDS.values(), serve.main, demo.main]:
+    for main in [*COMMANDS.values(), db.main, serve.main, demo.main]:
         assert main(["--help"]) == 0
         assert (main.__doc__ or "") in " ".join(capsys.readouterr().out.split())
     assert serve.main(["--help"]) == 0
     shown = capsys.readouterr().out
     fields: dict[str, Any] = Settings.__dataclass_fields__
     for name, field in fields.items():
-        assert f"--{name.replace('_', '-')}" in shown
+        assert (f"--{name.replace('_', '-')}" in shown) == field.metadata.get("flag", True)
         assert field.metadata["env"] in shown

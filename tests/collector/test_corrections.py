@@ -68,7 +68,7 @@ def bills(made: Engine) -> Any:
         told.append(sorted(listed, key=lambda view: str(view["eventId"])))
         invoice = reading.invoice_preview(made.tenant_no, customer, start=FROM, end=TO)
         told.append([line for line in (invoice or {"lines": []})["lines"] if line["eventCount"]])
-    return json.loads(json.dumps(told))
+    return json.loads(json.dumps(told, default=str))
 
 
 @given(st.data())

@@ -15,6 +15,8 @@ from aforo_collector.domain.span import Span
 from aforo_collector.domain.usage import Kind
 from aforo_collector.doors.otlp import PROTOBUF, decode
 from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.roll_up_count import TABLES
+from aforo_collector.store.roll_up_rows import SUMMED, sums_in
 from aforo_collector.store.session_rows import decode as decode_session
 from aforo_collector.views import session_view
 from hypothesis import HealthCheck, given, settings
@@ -138,19 +140,17 @@ def sessions(made: Engine) -> dict[tuple[str, str], Any]:
 
 def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
     """Roll-ups by meaning, without the numbers that arrival gave, and without rows that cancelled out."""
-    rows = made.query(
-        "SELECT customer_id, p.agent_id, hour, kind, units, m.name, l.name, s.name, t.name, sum(events), sum(calls),"
-        " sum(input), sum(output), sum(reasoning), sum(cache_read), sum(called), sum(inputs), sum(outputs),"
-        " sum(costs), sum(unpriced), cost, revenue FROM usage_hourly JOIN payers p USING (payer_no)"
-        " JOIN customers USING (customer_no) LEFT JOIN names l ON l.name_no = label_no"
-        " LEFT JOIN names s ON s.name_no = status_no LEFT JOIN names t ON t.name_no = step_no"
-        " LEFT JOIN names m ON m.name_no = metric_no WHERE events != 0"
-        " GROUP BY payer_no, hour, kind, units, metric_no, label_no, status_no, step_no"
-    )
-    return sorted(
-        ((*row[:-2], Decimal(row[-2]).normalize(), Decimal(row[-1]).normalize()) for row in rows),
-        key=lambda row: [str(cell) for cell in row],
-    )
+    found: list[tuple[Any, ...]] = []
+    for table, period in TABLES.items():
+        rows = made.query(
+            f"SELECT customer_id, p.agent_id, '{table}', {period}, kind, units, m.name, l.name, s.name, t.name,"
+            f" {', '.join(SUMMED)}, rest FROM {table} JOIN payers p USING (payer_no) JOIN customers USING"
+            " (customer_no) LEFT JOIN names m ON m.name_no = metric_no LEFT JOIN names l ON l.name_no = label_no"
+            " LEFT JOIN names s ON s.name_no = status_no LEFT JOIN names t ON t.name_no = step_no"
+        )
+        sums = ((*row[:10], *sums_in(row[10:])) for row in rows)
+        found += [row for row in sums if any(row[10:])]
+    return sorted(found, key=lambda row: [str(cell) for cell in row])
 
 
 def what_users_read(made: Engine) -> bytes:

@@ -12,4 +12,5 @@ def test_every_setting_is_in_the_readme() -> None:
     """The table of settings names each flag with its variable."""
     text = README.read_text()
     for field in fields(Settings):
-        assert f"| `--{field.name.replace('_', '-')}` | `{field.metadata['env']}` |" in text
+        flag = f"`--{field.name.replace('_', '-')}`" if field.metadata.get("flag", True) else "–"
+        assert f"| {flag} | `{field.metadata['env']}` |" in text

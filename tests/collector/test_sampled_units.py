@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 from aforo_collector.domain.aggregation import AGGREGATIONS
 from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.money import plain
@@ -151,7 +152,9 @@ def counted(events: list[dict[str, Any]]) -> dict[tuple[str, str | None], tuple[
 
 def exact(view: dict[str, Any]) -> dict[str, Any]:
     """An event as it was sent: the numbers of its metadata exact, as the wire has them."""
-    found: dict[str, Any] = json.loads(json.dumps(view), parse_float=Decimal)
+    found: dict[str, Any] = json.loads(
+        msgspec.json.Encoder(decimal_format="number").encode(view), parse_float=Decimal
+    )
     return found
 
 

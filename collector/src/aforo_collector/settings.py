@@ -14,6 +14,7 @@ from typing import Any
 
 MIB = 1024 * 1024
 DATA_FOLDER = Path("~/.local/share/aforo")
+_BOUNDS = {"port": (0, 65_535), "backfill_days_max": (90, 3_650)}
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 
@@ -24,6 +25,11 @@ class SettingError(ValueError):
 
 def _setting(default: Any, env: str, told: str) -> Any:
     return field(default=default, metadata={"env": env, "told": told})
+
+
+def _secret(env: str, told: str) -> Any:
+    """A setting that has no flag, which every user of the machine could read, and that no message repeats."""
+    return field(default="", repr=False, metadata={"env": env, "told": told, "flag": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,36 @@ class Settings:
     body_bytes_max: int = _setting(
         16 * MIB, "AFORO_BODY_BYTES_MAX", "Largest request body in bytes; unpacked, four times as much."
     )
+    rate_limit_per_minute: int | None = _setting(
+        None,
+        "AFORO_RATE_LIMIT_PER_MINUTE",
+        "Requests a minute for each key that has no limit of its own; none by default.",
+    )
+    token_issuer: str = _setting(
+        "aforo-collector", "AFORO_TOKEN_ISSUER", "Who access tokens say has issued them."
+    )
+    secret_key: str = _secret(
+        "AFORO_SECRET_KEY",
+        "Key under which secrets are kept, base64 of 32 bytes; by default `secret.key` in the data folder.",
+    )
+    upload_bytes_max: int = _setting(
+        50 * MIB,
+        "AFORO_UPLOAD_BYTES_MAX",
+        "Largest uploaded file in bytes; unpacked, forty times as much.",
+    )
+    backfill_days_max: int = _setting(
+        90, "AFORO_BACKFILL_DAYS_MAX", "How old rows of an upload may be that asks for it, in days; to 3650."
+    )
 
     @property
     def unpacked_bytes_max(self) -> int:
         """The largest body after its content encoding is undone."""
         return 4 * self.body_bytes_max
+
+    @property
+    def upload_unpacked_bytes_max(self) -> int:
+        """The largest uploaded file after it is unpacked; logs shrink to a twentieth."""
+        return 40 * self.upload_bytes_max
 
     @property
     def loopback(self) -> bool:
@@ -81,7 +112,7 @@ def settings_of(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Set
 
 
 def _read(name: str, value: Any, source: str) -> Any:
-    if name == "host":
+    if name in ("host", "token_issuer", "secret_key"):
         return str(value)
     if name == "data":
         return Path(value)
@@ -91,7 +122,7 @@ def _read(name: str, value: Any, source: str) -> Any:
         number = int(value)
     except ValueError:
         raise SettingError(f"{source} is {value!r}; it must be a whole number") from None
-    low, high = (0, 65_535) if name == "port" else (1, 10**12)
+    low, high = _BOUNDS.get(name, (1, 10**12))
     if not low <= number <= high:
         raise SettingError(f"{source} is {number}; it must be between {low} and {high}")
     return number

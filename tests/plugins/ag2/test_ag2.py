@@ -12,6 +12,7 @@ from aforo_autogen.ag2 import AforoAG2Middleware
 from ag2 import Agent
 from ag2.aggregate import AggregateTrigger, WorkingMemoryAggregate
 from ag2.compact import CompactTrigger, SummarizeCompact
+from ag2.context import ConversationContext
 from ag2.events import ModelMessage, ModelResponse, ToolCallEvent, Usage
 from ag2.knowledge import MemoryKnowledgeStore
 from ag2.knowledge.config import KnowledgeConfig
@@ -107,8 +108,19 @@ def test_totals_are_inclusive(spans: ReadSpans, provider: str, name: str, expect
     assert span["gen_ai.provider.name"] == name
 
 
-def test_upkeep_is_billed(spans: ReadSpans) -> None:
+@pytest.mark.parametrize(
+    ("by_hand", "instrumented"), [(False, "before"), (True, "before"), (True, "midway"), (True, "")]
+)
+def test_upkeep_is_billed(spool: ReadSpans, by_hand: bool, instrumented: str) -> None:
     """What AG2 spends on compaction and aggregation is billed, once, within the turn that caused it."""
+
+    def lookup(city: str) -> str:
+        if instrumented == "midway":
+            aforo_autogen.instrument()
+        return city
+
+    if instrumented == "before":
+        aforo_autogen.instrument()
     upkeep = KnowledgeConfig(
         store=MemoryKnowledgeStore(),
         compact=SummarizeCompact(config=config(says("summary", Usage(70, 7, 77))), target=1),
@@ -116,11 +128,15 @@ def test_upkeep_is_billed(spans: ReadSpans) -> None:
         aggregate=WorkingMemoryAggregate(config=config(says("memory", Usage(50, 3, 53)))),
         aggregate_trigger=AggregateTrigger(on_end=True),
     )
-    asyncio.run(Agent("a", config=config(says()), knowledge=upkeep, tasks=False).ask("go"))
-    seen = spans()
+    ours = [Middleware(AforoAG2Middleware)] if by_hand else []
+    script = config(calls("lookup"), says())
+    agent = Agent("a", config=script, tools=[lookup], knowledge=upkeep, tasks=False, middleware=ours)
+    asyncio.run(agent.ask("go"))
+    seen = spool()
     root = seen.one("invoke_agent a")
-    assert sorted(tokens(span)[:2] for span in seen.under(root)) == [(10, 5), (50, 3), (70, 7)]
-    assert len(seen) == 4
+    spent = [tokens(span)[:2] for span in seen.under(root) if span.name.startswith("chat")]
+    assert sorted(spent, key=str) == [(10, 5), (50, 3), (70, 7), (None, None)]
+    assert len(seen) == 6
 
 
 def test_sub_agents(spans: ReadSpans) -> None:
@@ -216,7 +232,7 @@ def test_sessions_at_once(spans: ReadSpans) -> None:
 
 def test_round_trip(spool: ReadSpans) -> None:
     """Agents made before `instrument()` are metered by it, and after `uninstrument()` nothing is left."""
-    original = Agent.__dict__["_drive_scope"]
+    originals = Agent.__dict__["_drive_scope"], ConversationContext.__dict__["send"]
     agent = Agent("a", config=config(says(), says(), says()))
     aforo_autogen.instrument()
     asyncio.run(agent.ask("go"))
@@ -224,7 +240,7 @@ def test_round_trip(spool: ReadSpans) -> None:
     aforo_autogen.uninstrument()
     asyncio.run(agent.ask("go"))
     assert len(spool()) == 2
-    assert Agent.__dict__["_drive_scope"] is original
+    assert (Agent.__dict__["_drive_scope"], ConversationContext.__dict__["send"]) == originals
 
 
 def test_a_way_in_that_disappeared(

@@ -14,7 +14,6 @@ from .problems import Problem
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
-CustomerId = Annotated[str | None, Query(alias="customerId", description="Only of this customer.")]
 Cursor = Annotated[str | None, Query(description="`meta.nextCursor` of the page before.")]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -22,7 +21,7 @@ Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Most items of a pa
 From = Annotated[
     str | None, Query(alias="from", description="First moment, RFC 3339; a day is its start in UTC.")
 ]
-To = Annotated[str | None, Query(description="First moment after it; like `from`.")]
+To = Annotated[str | None, Query(alias="to", description="First moment after it; like `from`.")]
 
 
 class Answer(Response):

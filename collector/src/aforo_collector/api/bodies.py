@@ -72,7 +72,11 @@ def _too_large(size_bytes_max: int) -> Problem:
 
 async def object_of(request: Request, bodies: Bodies) -> dict[str, Any]:
     """A small JSON object, {} for no body; numbers stay exact. Raises `Problem` 400."""
-    body = await read_body(request, bodies, OBJECT_BYTES_MAX)
+    return object_in(await read_body(request, bodies, OBJECT_BYTES_MAX))
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body, {} for none; numbers stay exact. Raises `Problem` 400."""
     try:
         found = _decode(body) if body else {}
     except (msgspec.DecodeError, RecursionError, ArithmeticError) as error:

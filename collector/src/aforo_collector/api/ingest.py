@@ -2,8 +2,9 @@
 
     200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …}
     400       the body, or the one event in it, is not what the route takes      401   unknown key
+    403       a key that may not send
     409       the idempotency key of a single event was used for other contents
-    413       the body is too large          415   another content type
+    413       the body is too large; 429 too many requests      415   another content type
     422       a single event of a metric that the catalog does not have
     503       too much waits to be written; nothing was recorded, send it again
 
@@ -29,9 +30,10 @@ from aforo_collector.doors.events import Found, MalformedEvents, Place
 from aforo_collector.doors.otlp import BodyTooLarge, MalformedBody, unpack
 from aforo_collector.service.writer import QueueFull
 
+from .access import INGEST
 from .answers import Answer
 from .bodies import busy, read_body
-from .credentials import Tenant
+from .credentials import Caller
 from .desk import Desk
 from .problems import Problem
 
@@ -107,7 +109,7 @@ def _answer(request: Request, status: int, data: dict[str, Any]) -> Response:
 async def _submitted(request: Request, choose: Chooser, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
     """Read, submit and wait for the commit."""
     desk: Desk = request.app.state.desk
-    tenant = desk.credentials.tenant(request.headers)
+    caller = desk.credentials.caller(request.headers, INGEST)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     read = choose(content_type, request.headers)
     limit = min(BODY_BYTES_MAX, desk.settings.body_bytes_max)
@@ -122,19 +124,19 @@ async def _submitted(request: Request, choose: Chooser, *, dry: bool = False) ->
         raise Problem(413, "BODY_TOO_LARGE", f"{error}; nothing was recorded") from None
     desk.bodies.hold(len(body))
     try:
-        return await _deliver(desk, tenant, partial(read, body), len(body), dry)
+        return await _deliver(desk, caller, partial(read, body), len(body), dry)
     finally:
         desk.bodies.release(len(body))
 
 
 async def _deliver(
-    desk: Desk, tenant: Tenant, read: Callable[[], _Read], size_bytes: int, dry: bool
+    desk: Desk, caller: Caller, read: Callable[[], _Read], size_bytes: int, dry: bool
 ) -> tuple[_Read, IntakeReport]:
     found: list[_Read] = []
 
     def make() -> Submission:
         found.append(read())
-        return Submission(tenant.tenant_no, DOOR, found[0].found)
+        return Submission(caller.tenant.tenant_no, DOOR, found[0].found, caller.identity)
 
     try:
         if dry:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from .answers import LIMIT_DEFAULT, Answer, Cursor, From, Limit, To, found, moment, page
-from .desk import AtDesk, OfTenant
+from .desk import AtDesk, OfTenant, Payer
 
 router = APIRouter(prefix="/v1/invoices", tags=["invoices"])
-
-Payer = Annotated[str, Query(alias="customerId", min_length=1, description="Who pays.")]
 
 
 @router.get("/preview", response_class=Answer)

@@ -6,6 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from aforo_collector.domain.credential import Scope
+
+from .access import INGEST, OPEN, Access, access_of
 from .openapi_ingest import SCHEMAS, ingest_paths
 from .problems import PROBLEM
 
@@ -54,8 +57,16 @@ _TRACES = {
 _SECURITY = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "Bearer": {"type": "http", "scheme": "bearer"},
+    "Client": {
+        "type": "oauth2",
+        "flows": {
+            "clientCredentials": {
+                "tokenUrl": "/oauth/token",
+                "scopes": {scope.value: scope.name.replace("_", " ").capitalize() for scope in Scope},
+            }
+        },
+    },
 }
-_OPEN = ("/livez", "/readyz", "/metrics")
 
 
 def describe(app: FastAPI) -> None:
@@ -73,12 +84,13 @@ def describe(app: FastAPI) -> None:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     paths = document["paths"]
     for path, operations in paths.items():
-        for operation in operations.values():
-            if path not in _OPEN:
-                operation["security"] = [{"ApiKey": []}, {"Bearer": []}]
+        for method, operation in operations.items():
+            access = access_of(path, method.upper())
+            if access is not None and access is not OPEN:
+                operation["security"] = _security(access)
                 operation["responses"] = _responses(operation["responses"])
     for path, operations in {"/v1/traces": {"post": dict(_TRACES)}, **ingest_paths()}.items():
-        operations["post"]["security"] = [{"ApiKey": []}, {"Bearer": []}]
+        operations["post"]["security"] = _security(INGEST)
         paths[path] = operations
     document["components"] = {
         "securitySchemes": _SECURITY,
@@ -87,10 +99,15 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _security(access: Access) -> list[dict[str, list[str]]]:
+    return [{"ApiKey": []}, {"Bearer": []}, {"Client": [access.scope]}]
+
+
 def _responses(known: dict[str, Any]) -> dict[str, Any]:
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
     problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    [status] = [status for status in known if status.startswith("2")]
     return {
-        "200": {"description": known["200"]["description"], "content": answer},
+        status: {"description": known[status]["description"], "content": answer},
         "default": {"description": "What went wrong.", "content": problem},
     }

@@ -2,7 +2,8 @@
 
     200   everything that could be billed is on disk; `partialSuccess` names what could not
     400   the body is not what its content type says        401   unknown key
-    413   the body is too large                             415   another content type
+    403   a key that may not send
+    413   the body is too large; 429 too many requests      415   another content type
     422   the collector fails on what is in it; a sender that splits the batch finds the span
     503   too much waits to be written; nothing was recorded, send it again
 
@@ -32,8 +33,9 @@ from aforo_collector.doors.otlp import (
 from aforo_collector.service.intake import Delivery
 from aforo_collector.service.writer import QueueFull
 
+from .access import INGEST
 from .bodies import busy, read_body
-from .credentials import Tenant
+from .credentials import Caller
 from .desk import Desk
 from .problems import Problem
 
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 SPAN_SIZE_BYTES = 600
 """A typical span on the wire; only for guessing how many a body holds, so that transactions stay small."""
 
-_RPC_CODES = {400: 3, 401: 16, 413: 8, 415: 3, 422: 13, 503: 14}
+_RPC_CODES = {400: 3, 401: 16, 403: 7, 413: 8, 415: 3, 422: 13, 429: 8, 503: 14}
 _unpacking = CapacityLimiter(2)
 
 
@@ -55,7 +57,7 @@ async def traces(request: Request) -> Response:
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", f"content type {said}; send {PROTOBUF} or {JSON}")
     held = 0
     try:
-        tenant = desk.credentials.tenant(request.headers)
+        caller = desk.credentials.caller(request.headers, INGEST)
         body = await read_body(request, desk.bodies, desk.settings.body_bytes_max)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if encoding:
@@ -63,7 +65,7 @@ async def traces(request: Request) -> Response:
             body = await to_thread.run_sync(unpack, body, encoding, limit, limiter=_unpacking)
         desk.bodies.hold(len(body))
         held = len(body)
-        return await _deliver(desk, tenant, content_type, body)
+        return await _deliver(desk, caller, content_type, body)
     except Problem as problem:
         return _status(problem, content_type)
     except MalformedBody as error:
@@ -74,9 +76,11 @@ async def traces(request: Request) -> Response:
         desk.bodies.release(held)
 
 
-async def _deliver(desk: Desk, tenant: Tenant, content_type: str, body: bytes) -> Response:
+async def _deliver(desk: Desk, caller: Caller, content_type: str, body: bytes) -> Response:
     def make(now_ns: int) -> Delivery:
-        return Delivery(tenant.tenant_no, content_type, body, decode(body, content_type, now_ns))
+        payer = caller.identity
+        spans = decode(body, content_type, now_ns, payer)
+        return Delivery(caller.tenant.tenant_no, content_type, body, spans, payer)
 
     try:
         future = desk.writer.deliver(make, max(1, len(body) // SPAN_SIZE_BYTES))

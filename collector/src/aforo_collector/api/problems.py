@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aforo_collector.domain.catalog_file import CatalogError
+from aforo_collector.doors.webhooks.terms import InvalidTerms
 from aforo_collector.pipeline.admit import Refused
 from aforo_collector.service.corrections import NoSuchEvent, NotCorrectable
 from aforo_collector.service.reading import InvalidQuery
@@ -29,7 +30,7 @@ _PROBLEMS_SHOWN_MAX = 20
 
 
 class Problem(Exception):
-    """An answer that is not what was asked for; `headers` go with it."""
+    """An answer that is not what was asked for; `headers` go with it, `members` into the document."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Problem(Exception):
         detail: str,
         *,
         errors: list[dict[str, Any]] | None = None,
+        members: dict[str, Any] | None = None,
         **headers: str,
     ) -> None:
         super().__init__(detail)
@@ -45,6 +47,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.errors = errors
+        self.members = members or {}
         self.headers = {name.replace("_", "-").title(): value for name, value in headers.items()}
         if status == HTTPStatus.UNAUTHORIZED:
             self.headers["WWW-Authenticate"] = "Bearer"
@@ -60,6 +63,7 @@ def problem_response(problem: Problem, request: Request) -> Response:
         "detail": problem.detail,
         "instance": request.url.path,
         "requestId": request.scope.get("aforo.request_id"),
+        **problem.members,
     }
     if problem.errors is not None:
         document["errors"] = problem.errors
@@ -120,6 +124,15 @@ async def _of_correction(request: Request, error: Exception) -> Response:
     return problem_response(Problem(409, "NOT_CORRECTABLE", f"{error}; nothing was changed"), request)
 
 
+async def _of_terms(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidTerms)
+    errors = [
+        {"parameter": name, "message": message} for name, message in error.problems[:_PROBLEMS_SHOWN_MAX]
+    ]
+    detail = f"{error}; nothing was changed"
+    return problem_response(Problem(422, "INVALID_WEBHOOK_SOURCE", detail, errors=errors), request)
+
+
 async def _of_writer(request: Request, error: Exception) -> Response:
     detail = f"{error}; nothing was changed, send it again after 2 s"
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
@@ -141,6 +154,7 @@ HANDLERS: tuple[tuple[type[Exception], _Handler], ...] = (
     (NoSuchEvent, _of_correction),
     (NotCorrectable, _of_correction),
     (Refused, _of_correction),
+    (InvalidTerms, _of_terms),
     (QueueFull, _of_writer),
     (Exception, _unexpected),
 )

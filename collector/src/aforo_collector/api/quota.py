@@ -17,7 +17,7 @@ from aforo_collector.service.quotas import allowed
 
 from .answers import Answer
 from .bodies import read_body
-from .desk import AtDesk, OfTenant
+from .desk import AtDesk, OfCaller
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["quotas"])
@@ -43,16 +43,16 @@ class _Unclear(ValueError):
     "/api/v1/quota/check", response_class=Answer, openapi_extra=_BODY, operation_id="check_quota_api"
 )
 @router.post("/v1/quota/check", response_class=Answer, openapi_extra=_BODY, operation_id="check_quota")
-async def check(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
+async def check(request: Request, desk: AtDesk, caller: OfCaller) -> Answer:
     """Whether a customer may use more of a metric in this month: ALLOW, WARN or DENY.
 
     Without `metricName` the gravest answer of all the customer's quotas. A check that cannot be made allows,
-    and says so: metering trouble never stops a call.
+    and says so: metering trouble never stops a call. The customer of a credential is the one that is checked.
     """
     body = await read_body(request, desk.bodies, BODY_BYTES_MAX)
     try:
-        asked = _asked(body)
-        found = await to_thread.run_sync(desk.reading.quota, tenant.tenant_no, *asked)
+        asked = _asked(body, caller.credential.customer_id)
+        found = await to_thread.run_sync(desk.reading.quota, caller.tenant.tenant_no, *asked)
     except _Unclear as unclear:
         found = allowed(f"not checked: {unclear}")
     except Exception:
@@ -63,7 +63,7 @@ async def check(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
     )
 
 
-def _asked(body: bytes) -> tuple[str, str | None, Decimal]:
+def _asked(body: bytes, own: str) -> tuple[str, str | None, Decimal]:
     """(customer, metric or None, estimated quantity) of a request; raises `_Unclear`."""
     try:
         said = json.loads(body, parse_float=Decimal, parse_constant=str)
@@ -71,7 +71,7 @@ def _asked(body: bytes) -> tuple[str, str | None, Decimal]:
         raise _Unclear(f"the body is no JSON: {error}") from None
     if not isinstance(said, dict):
         raise _Unclear("the body is no object")
-    customer_id = _name(said, "customerId", "customer_id")
+    customer_id = own or _name(said, "customerId", "customer_id")
     if customer_id is None:
         raise _Unclear("customerId is missing")
     estimated = said.get("estimatedQuantity", said.get("estimated_quantity"))

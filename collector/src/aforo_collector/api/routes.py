@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from . import catalog, health, intake, invoices, prices, quota, sessions, usage_events
+from . import (
+    analytics,
+    api_keys,
+    catalog,
+    health,
+    intake,
+    invoices,
+    managing,
+    oauth,
+    prices,
+    quota,
+    sessions,
+    uploads,
+    usage_events,
+    webhook_deliveries,
+    webhook_sources,
+    webhooks,
+)
 
 ROUTERS = (
     sessions.router,
     usage_events.router,
+    analytics.router,
+    uploads.router,
     invoices.router,
     quota.router,
     intake.router,
     catalog.router,
+    *managing.ROUTERS,
+    api_keys.router,
+    oauth.router,
     prices.router,
+    webhooks.router,
+    webhook_sources.router,
+    webhook_deliveries.router,
     health.router,
 )

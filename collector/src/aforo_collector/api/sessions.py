@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 
 from aforo_collector.domain.session import State
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, Limit, found, page
-from .desk import AtDesk, Desk, OfTenant
+from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
+from .desk import AtDesk, CustomerId, Desk, OfTenant
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 

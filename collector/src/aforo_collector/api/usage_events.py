@@ -8,9 +8,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from .answers import LIMIT_DEFAULT, Answer, Cursor, CustomerId, Limit, found, page
+from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
 from .bodies import object_of
-from .desk import AtDesk, OfTenant
+from .desk import AtDesk, CustomerId, OfTenant
 
 router = APIRouter(prefix="/v1/usage-events", tags=["usage events"])
 
@@ -48,9 +48,11 @@ def usage_events(
 
 # The id of an event that was submitted is its sender's key and may hold slashes, hence `:path`.
 @router.get("/{event_id:path}/history", response_class=Answer)
-def history(desk: AtDesk, tenant: OfTenant, event_id: str) -> Answer:
+def history(desk: AtDesk, tenant: OfTenant, event_id: str, customer_id: CustomerId = None) -> Answer:
     """All bookings of an event, oldest first: as it was recorded, voids, and what was recorded instead."""
-    return Answer(found(desk.reading.history(tenant.tenant_no, event_id), f"event {event_id!r}"))
+    bookings = found(desk.reading.history(tenant.tenant_no, event_id), f"event {event_id!r}")
+    own = [booking for booking in bookings if customer_id in (None, booking["customerId"])]
+    return Answer(found(own or None, f"event {event_id!r}"))
 
 
 @router.post("/{event_id:path}/void", response_class=Answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
 import click
@@ -46,6 +46,10 @@ class Client:
         """`data` of a reading endpoint; parameters that are None are left out."""
         return self._ask("GET", path, parameters)["data"]
 
+    def page(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """The whole answer of a reading endpoint, with its `meta`."""
+        return self._ask("GET", path, parameters)
+
     def post(self, path: str, **parameters: Any) -> Any:
         """`data` of a request that does something."""
         return self._ask("POST", path, parameters)["data"]
@@ -58,6 +62,28 @@ class Client:
     def put(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
         """The whole answer to a body."""
         return self._ask("PUT", path, {}, content=body, headers={"Content-Type": content_type})
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = {}
+    ) -> dict[str, Any]:
+        """The whole answer to any request, with its body as it stands."""
+        return self._ask(method, path, {}, content=body, headers=headers)
+
+    def upload(self, path: str, name: str, file: BinaryIO, fields: Mapping[str, str]) -> dict[str, Any]:
+        """The whole answer to a form with a file, which is read as it is sent and may take long to arrive."""
+        return self._ask("POST", path, {}, files={"file": (name, file)}, data=dict(fields), timeout=None)
+
+    def download(self, path: str, file: BinaryIO) -> None:
+        """Write what stands at a path into a file, as it comes."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    raise Failure(
+                        _EXITS.get(response.status_code, FAILED), f"{path} answers {response.status_code}"
+                    )
+                file.writelines(response.iter_bytes())
+        except httpx2.HTTPError as error:
+            raise Failure(UNAVAILABLE, f"{self.endpoint} stopped answering ({error}); try again") from None
 
     def items(self, path: str, length_max: int, **parameters: Any) -> Iterator[Any]:
         """The items of a list, over as many pages as it takes, up to a number of them."""
@@ -74,7 +100,7 @@ class Client:
     def _ask(self, method: str, path: str, parameters: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            response = self._http.request(method, path, params=given, **more)
+            response = self._http.request(method, path, params=given or None, **more)
             answer: dict[str, Any] = response.json()
         except httpx2.HTTPError as error:
             raise Failure(

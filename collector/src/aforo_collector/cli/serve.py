@@ -36,11 +36,11 @@ def _told(name: str) -> str:
     item = Settings.__dataclass_fields__[name]
     told: str = item.metadata["told"]
     default = item.default
-    shown = "" if default in (None, False) else f" Default {default}."
+    shown = "" if default in (None, False, "") else f" Default {default}."
     return f"{told}{shown} [{item.metadata['env']}]"
 
 
-@click.command(help=main.__doc__)
+@click.command(help=main.__doc__, epilog=f"Environment only: {_told('secret_key')}")
 @click.option("--host", help=_told("host"))
 @click.option("--port", help=_told("port"))
 @click.option("--data", metavar="DIR", help=_told("data"))
@@ -49,6 +49,10 @@ def _told(name: str) -> str:
 @click.option("--session-timeout-s", metavar="S", help=_told("session_timeout_s"))
 @click.option("--session-age-s-max", metavar="S", help=_told("session_age_s_max"))
 @click.option("--body-bytes-max", metavar="BYTES", help=_told("body_bytes_max"))
+@click.option("--rate-limit-per-minute", metavar="N", help=_told("rate_limit_per_minute"))
+@click.option("--token-issuer", metavar="NAME", help=_told("token_issuer"))
+@click.option("--upload-bytes-max", metavar="BYTES", help=_told("upload_bytes_max"))
+@click.option("--backfill-days-max", metavar="DAYS", help=_told("backfill_days_max"))
 def serve(**flags: Any) -> int:
     """Run until SIGTERM or Ctrl-C; what was answered is on disk either way."""
     from aforo_collector.app import opened

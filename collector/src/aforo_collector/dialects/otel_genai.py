@@ -94,7 +94,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         recorded = _recorded(attributes)
     return span_of((
         trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity_of(attributes, resource),
-        label, provider, call_id, status, step, quality, tokens, cost, recorded, source,
+        label, provider, call_id, status, step, quality, tokens, cost, recorded, source, NOBODY,
     ))  # fmt: skip
 
 

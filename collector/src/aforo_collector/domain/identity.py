@@ -45,6 +45,15 @@ class Identity(NamedTuple):
             self.session_id or ancestor.session_id,
         )
 
+    def paid_by(self, customer_id: str) -> Identity:
+        """What it says when a credential vouches for the customer.
+
+        Team, agent and app that were said of another customer do not carry over.
+        """
+        if self.customer_id in ("", customer_id):
+            return self._replace(customer_id=customer_id)
+        return Identity(customer_id, product_type=self.product_type, session_id=self.session_id)
+
 
 identity_from: Final[Callable[[tuple[str, str, str, str, str, str]], Identity]] = partial(
     tuple.__new__, Identity

@@ -47,7 +47,9 @@ def _hand_recorded(span: Span) -> Occurrence:
 
 
 def _model(flags: int, span: Span, fuller: Span, cost_of: CostOf) -> Occurrence:
-    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _ = span
+    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _, _ = (
+        span
+    )
     if fuller is not span:
         tokens, quality = fuller.tokens, fuller.quality
     counted = 0 if flags & CALL_BELOW else 1

@@ -92,6 +92,13 @@ _UNITS: Final = {
     "sessions": ("closeReason",),
     "session_seconds": (),
 }
+_WEBHOOK_UNITS: Final = {
+    "stripe": "charges payments invoices invoice_payments checkouts events",
+    "twilio": "messages messages_received call_seconds recording_seconds events",
+    "sendgrid": "emails events",
+    "github": "pushes workflow_runs workflow_jobs pull_requests events",
+    "slack": "mentions messages commands events",
+}
 
 
 def product_type_of(stated: str | None) -> str:
@@ -127,6 +134,8 @@ def _templates() -> dict[str, BillableUnit]:
         ]
     capability = metric_name("AI_AGENT", "capability_invocations")
     units.append(BillableUnit(capability, dimensions=("capabilityName", "executionStatus")))
+    for provider, names in _WEBHOOK_UNITS.items():
+        units += [BillableUnit(f"{provider}.{name}", dimensions=("eventType",)) for name in names.split()]
     return {unit.name: unit for unit in units}
 
 

@@ -60,8 +60,8 @@ class Span(NamedTuple):
     """A translated span. Equal spans are the same delivery twice; ids are the wire's, times nanoseconds.
 
     `span_id` and `parent_id` are the eight bytes as a signed integer, 0 meaning none, because the store
-    keys on them. `label` is the model or the tool, `source` the instrumentation (its scope's name). A
-    NamedTuple because it is made for every span.
+    keys on them. `label` is the model or the tool, `source` the instrumentation (its scope's name), `caller`
+    what the credential that sent it says of who pays. A NamedTuple because it is made for every span.
     """
 
     trace_id: bytes
@@ -83,11 +83,12 @@ class Span(NamedTuple):
     reported_cost: str = ""
     recorded: Recorded | None = None
     source: str = ""
+    caller: Identity = NOBODY
 
 
 SpanFields: TypeAlias = tuple[
     bytes, int, int, int, str, int, int, bool, Identity, str, str, str, str, str, str, Tokens | None, str,
-    Recorded | None, str,
+    Recorded | None, str, Identity,
 ]  # fmt: skip
 span_of: Final[Callable[[SpanFields], Span]] = partial(tuple.__new__, Span)
 """`Span` of all its fields, in a third of the time that the named constructor takes."""

@@ -154,7 +154,7 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, cost, _, _ = span
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, cost, _, _, _ = span
     nodes, changed = tree.nodes, tree.changed
     node = nodes.get(span_id) or tree.find(span_id)
     if node is None:
@@ -279,6 +279,8 @@ def _hand_down(tree: Tree, top: Node, context: Context, pending: set[int]) -> No
                 identity = given  # the same object, so that whoever groups by it need not compare
             else:
                 identity = identity.inherit(given)
+            if span.caller is not NOBODY:
+                identity = identity.inherit(span.caller)
             if node.span_id in pending:
                 pending.remove(node.span_id)
             elif (identity, within, covered) == (node.identity, node.within, bool(node.flags & COVERED)):

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from aforo_collector.dialects.otel_genai import identity_of
 from aforo_collector.dialects.registry import Reader, reader_of
 from aforo_collector.dialects.values import TEXT_LENGTH_MAX, Attributes, SpanError
-from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.span import Span
 
 from . import otlp_json
@@ -63,21 +63,38 @@ def unpack(body: bytes, encoding: str, size_bytes_max: int) -> bytes:
     return data
 
 
-def decode(body: bytes, content_type: str, now_ns: int | None) -> list[Span | Rejection]:
+def decode(
+    body: bytes, content_type: str, now_ns: int | None, caller: Identity = NOBODY
+) -> list[Span | Rejection]:
     """All spans of a request in the order of the wire, each translated or rejected with its reason.
 
     Without `now_ns` the time window is not checked: that is for reading again what was accepted once.
+    `caller` is what the credential of the request says of who pays: its customer stands on every span,
+    whatever the span says.
     """
+    found = _decoded(body, content_type, _window(now_ns))
+    if caller is NOBODY:
+        return found
+    return [span if isinstance(span, Rejection) else _sent_by(caller, span) for span in found]
+
+
+def _sent_by(caller: Identity, span: Span) -> Span:
+    said = span.identity
+    return span._replace(
+        identity=said.paid_by(caller.customer_id) if caller.customer_id else said, caller=caller
+    )
+
+
+def _decoded(body: bytes, content_type: str, window: tuple[int, int]) -> list[Span | Rejection]:
     if content_type == JSON:
         try:
-            return [_json_span(raw, _window(now_ns)) for raw in otlp_json.spans(body)]
+            return [_json_span(raw, window) for raw in otlp_json.spans(body)]
         except (msgspec.MsgspecError, RecursionError) as error:
             raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
     try:
         request = Request.FromString(body)
     except DecodeError as error:
         raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
-    window = _window(now_ns)
     found: list[Span | Rejection] = []
     for resource_spans in request.resource_spans:
         resource = _resource(resource_spans.resource.attributes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import zstandard
 
+from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Span
 from aforo_collector.domain.trace import Node
 from aforo_collector.doors.otlp import Rejection, decode
@@ -23,11 +24,12 @@ class Archive:
         self._read: dict[int, Sequence[Span | Rejection]] = {}
 
     def keep(
-        self, batch_no: int, tenant_no: int, content_type: str, spans: int, body: bytes, now_ns: int
-    ) -> None:
-        """Write a body down, compressed."""
+        self, batch_no: int, tenant_no: int, content_type: str, spans: int, body: bytes, caller: Identity,
+        now_ns: int,
+    ) -> None:  # fmt: skip
+        """Write a body down, compressed, and what its credential said of who pays."""
         packed = self._compressor.compress(body)
-        self._traces.put_batch(batch_no, tenant_no, now_ns, content_type, spans, packed)
+        self._traces.put_batch(batch_no, tenant_no, now_ns, content_type, spans, packed, caller)
 
     def forget(self) -> None:
         """Drop all memory: after a rollback a batch number may be given to another body."""
@@ -37,10 +39,10 @@ class Archive:
         """The span of a stored node."""
         spans = self._read.get(node.batch_no)
         if spans is None:
-            content_type, packed = self._traces.batch(node.batch_no)
+            content_type, packed, caller = self._traces.batch(node.batch_no)
             body = zstandard.ZstdDecompressor().decompress(packed)
             # The window was checked when the batch came in; what it accepted then must read the same now.
-            spans = decode(body, content_type, None)
+            spans = decode(body, content_type, None, caller)
             if len(self._read) >= _BATCHES_READ_MAX:
                 del self._read[next(iter(self._read))]
             self._read[node.batch_no] = spans

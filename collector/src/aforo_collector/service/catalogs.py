@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -14,6 +15,11 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 from .rebooking import newly_sold, rebook
 from .repricing import reprice
 from .writer import Writer
+
+Change = Callable[[dict[str, Any]], None]
+"""An edit of a catalog's file, in place."""
+Also = Callable[[Catalog, int], None]
+"""What is written in the same transaction; gets the new catalog and the time in ns."""
 
 
 class Catalogs:
@@ -58,17 +64,38 @@ class Catalogs:
         """
         catalog = parse(document)
         with self._pricing:
-            return self._apply(tenant_no, catalog)
+            if catalog == self.catalog(tenant_no) and tenant_no in self._catalogs:
+                return {"changed": False, "rebooked": 0, "repriced": 0}
+            return self._apply(tenant_no, catalog, lambda _catalog, _now_ns: None)
 
-    def _apply(self, tenant_no: int, catalog: Catalog) -> dict[str, Any]:
+    def edit(self, tenant_no: int, change: Change, also: Also) -> Catalog:
+        """Replace a tenant's catalog by what `change` makes of its file; waits for the commit.
+
+        No other catalog comes in between. `also` runs in the transaction that keeps the new catalog. Raises as
+        `apply`, and whatever `change` raises; then nothing was changed.
+        """
+        with self._pricing:
+            document = export(self.catalog(tenant_no))
+            change(document)
+            catalog = parse(document)
+            self._apply(tenant_no, catalog, also)
+        return catalog
+
+    def begin(self, tenant_no: int, like_no: int, now_ns: int) -> None:
+        """Let a tenant without a catalog begin with another one's; in a transaction of the writer."""
+        if tenant_no not in self._catalogs and like_no in self._catalogs:
+            catalog = self.catalog(like_no)
+            self._store.put_catalog(tenant_no, json.dumps(export(catalog)), now_ns)
+            self._use(tenant_no, catalog)
+
+    def _apply(self, tenant_no: int, catalog: Catalog, also: Also) -> dict[str, Any]:
         before = self.catalog(tenant_no)
-        if catalog == before and tenant_no in self._catalogs:
-            return {"changed": False, "rebooked": 0, "repriced": 0}
         body = json.dumps(export(catalog))
 
         def replace(now_ns: int) -> None:
             self._keep_aggregations(tenant_no, catalog)
             self._store.put_catalog(tenant_no, body, now_ns)
+            also(catalog, now_ns)
             for customer_id in newly_sold(before, catalog):
                 self._store.plan_rebooking(tenant_no, customer_id)
             self._use(tenant_no, catalog)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metering import CostOf
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.span import Role, Span
@@ -35,12 +36,16 @@ _USAGE = int(Role.USAGE)
 
 
 class Delivery(NamedTuple):
-    """The spans of one request, in the order of the wire, with the body they were read from."""
+    """The spans of one request, in the order of the wire, with the body they were read from.
+
+    `caller` is what the credential said of who pays when they were read.
+    """
 
     tenant_no: int
     content_type: str
     body: bytes
     spans: list[Span | Rejection]
+    caller: Identity = NOBODY
 
 
 class Receipt(NamedTuple):
@@ -110,8 +115,9 @@ class Intake:
                 self._aside(tenant_no, refusal, span, batch_no, position, now_ns)
         if recorded + len(rejections) + conflicts:
             self._archive.keep(
-                batch_no, tenant_no, delivery.content_type, len(delivery.spans), delivery.body, now_ns
-            )
+                batch_no, tenant_no, delivery.content_type, len(delivery.spans), delivery.body,
+                delivery.caller, now_ns,
+            )  # fmt: skip
         counts = (len(delivery.spans), recorded, duplicates, conflicts, len(rejections))
         self._store.count(tenant_no, DOOR, counts)
         return Receipt(*counts[:4], rejections)

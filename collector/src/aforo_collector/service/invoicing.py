@@ -39,12 +39,12 @@ class Period:
     @property
     def start_ns(self) -> int:
         """Start in ns."""
-        return _ns(self.start)
+        return ns_of(self.start)
 
     @property
     def end_ns(self) -> int:
         """End in ns."""
-        return _ns(self.end)
+        return ns_of(self.end)
 
     @property
     def hours(self) -> tuple[int, int]:
@@ -238,5 +238,6 @@ class _UsageByPlan:
         return ((self._plans[code], usage) for code, usage in found.items())
 
 
-def _ns(moment: datetime) -> int:
+def ns_of(moment: datetime) -> int:
+    """An aware datetime in ns since 1970."""
     return (moment - EPOCH) // timedelta(microseconds=1) * 1000

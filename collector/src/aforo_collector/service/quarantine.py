@@ -31,7 +31,7 @@ class Quarantine:
         found = self._store.set_aside(tenant_no, quarantine_no)
         if found is None:
             return False
-        aside, _ = found
+        aside, _, _ = found
         if not aside.trace_id:
             return self.replay(tenant_no, quarantine_no, {"customerId": customer_id}, now_ns) is not None
         if aside.code != "NO_CUSTOMER":
@@ -53,13 +53,13 @@ class Quarantine:
         found = self._store.set_aside(tenant_no, quarantine_no)
         if found is None:
             return None
-        aside, body = found
+        aside, body, caller = found
         if aside.trace_id:
             self._intake.review(tenant_no, aside.trace_id)
             return Fate(REJECTED)
         event = self._event(aside, body)
         event.update((NAMES.get(name, name), value) for name, value in changes.items())
-        submission = Submission(tenant_no, QUARANTINE, [event], keeps_refused=True)
+        submission = Submission(tenant_no, QUARANTINE, [event], caller, keeps_refused=True)
         fate = self._intake.submissions.submit(submission, now_ns).fates[0]
         if fate.verdict not in (CONFLICT, REJECTED):
             self._store.let_go(quarantine_no)

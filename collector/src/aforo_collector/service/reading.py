@@ -19,6 +19,7 @@ from aforo_collector.store.sqlite import Database
 from aforo_collector.store.sqlite_reads import Snapshot, intake_totals, session_times
 from aforo_collector.views import Wire, balance_view, page, quarantine_view, session_view
 
+from .analytics import Analytics, UsageQuery
 from .event_history import history_of
 from .event_reading import EventReading, Wanted
 from .invoicing import Billing, period_of
@@ -119,6 +120,15 @@ class Reading:
         wanted = Wanted(customer_id, metric_name, session_id, trace_id, corrections)
         with self._snapshot(tenant_no) as snapshot:
             return EventReading(snapshot, wanted).page(cursor, limit)
+
+    def usage(
+        self, tenant_no: int, query: UsageQuery, *, cursor: str | None = None, limit: int = 100
+    ) -> Wire:
+        """A page of usage added up, in the order of the keys; see `UsageQuery` and `Analytics`."""
+        check_limit(limit)
+        query.check()
+        with self._snapshot(tenant_no) as snapshot:
+            return Analytics(snapshot, self._catalog_of(tenant_no), query).page(cursor, limit)
 
     def history(self, tenant_no: int, event_id: str) -> list[Wire] | None:
         """All bookings of an event, oldest first, voids included; None when there is no such event."""

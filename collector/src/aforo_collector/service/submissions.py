@@ -236,7 +236,7 @@ class Submissions:
         raw = submission.events[index]
         self._store.quarantine(
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
-            "" if isinstance(raw, Refusal) else raw_text(raw),
+            "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
         )  # fmt: skip
 
 

@@ -31,9 +31,9 @@ def trace_of(snapshot: Snapshot, session: Session) -> Wire:
     tenant_id = snapshot.tenant_id()
     nodes = []
     for batch_no, members in by_batch.items():
-        content_type, packed = snapshot.spans.batch(batch_no)
+        content_type, packed, caller = snapshot.spans.batch(batch_no)
         body = zstandard.ZstdDecompressor().decompress(packed)
-        spans_of_batch = decode(body, content_type, None)
+        spans_of_batch = decode(body, content_type, None, caller)
         found = details(body, content_type, {stored.node.position for stored in members})
         for stored in members:
             entry = billed.get((stored.trace_id, stored.node.span_id))

@@ -41,7 +41,11 @@ class _Work:
 
 
 class Writer:
-    """Runs deliveries and commands in arrival order; `clock_ns` is the collector's time."""
+    """Runs deliveries and commands in arrival order; `clock_ns` is the collector's time.
+
+    `chores` are done between them, each in a transaction of its own with the time in ns, and again at once
+    while it returns True.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Writer:
         self._store = store
         self._policy = policy
         self.commits = 0
+        self.chores: list[Callable[[int], bool]] = []
         self._clock_ns = clock_ns
         self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_LENGTH_MAX)
         self._thread = threading.Thread(target=self._run, name="aforo-writer", daemon=True)
@@ -98,6 +103,13 @@ class Writer:
             return self.intake.submissions.submit(submission, now_ns)
 
         return self._put(_Work(take, max(1, events)))
+
+    def join(self, run: Callable[[int], Any], events: int) -> Future[Any]:
+        """Queue `run(now_ns)`, which submits about so many events, in a transaction that others share.
+
+        What it has written is undone with theirs and tried again alone. Raises `QueueFull`.
+        """
+        return self._put(_Work(run, max(1, events)))
 
     def command(self, run: Callable[[int], Any]) -> Future[Any]:
         """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""
@@ -202,5 +214,10 @@ class Writer:
         try:
             while self._transaction([_Work(self.intake.finals.close_due)])[0]:
                 pass
+            for chore in self.chores:
+                while self._transaction([_Work(chore)])[0]:
+                    pass
         except Exception:
-            logger.exception("closing sessions failed; it is tried again in %d s", SWEEP_INTERVAL_S)
+            logger.exception(
+                "closing sessions or a chore failed; it is tried again in %d s", SWEEP_INTERVAL_S
+            )

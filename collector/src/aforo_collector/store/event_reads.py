@@ -101,16 +101,18 @@ class EventReads:
         return found[:count_max]
 
     def during(
-        self, customer_no: int, hours: tuple[int, int], left: int, before_no: int | None = None
+        self, customer_no: int | None, hours: tuple[int, int], left: int, before_no: int | None = None
     ) -> Iterator[tuple[int, Entry]]:
-        """Net entries that occurred in the hours [from, to) since 1970, latest recorded first.
+        """Net entries of a customer, or of the tenant, that occurred in the hours [from, to) since 1970, latest
+        recorded first.
 
         `left` is how many there are below `before_no`; the search ends when all are found, so that a recent
         period costs the same however long the history is. Yields how many were left, and the entry.
         """
-        conditions = [_NET, "e.occurred_ns >= ?", "e.occurred_ns < ?"]
-        values = [hour * HOUR_NS for hour in hours]
-        for numbers in self._descending(customer_no, before_no):
+        conditions = [_NET, "e.occurred_ns >= ?", "e.occurred_ns < ?", "p.tenant_no = ?"]
+        values = [*(hour * HOUR_NS for hour in hours), self._tenant_no]
+        found = self._at(hours) if customer_no is None else self._descending(customer_no, before_no)
+        for numbers in found:
             for end in range(len(numbers), 0, -CHUNK_EVENTS):
                 if left <= 0:
                     return
@@ -118,6 +120,15 @@ class EventReads:
                 for entry in reversed(self.entries(chunk, conditions, values)):
                     yield left, entry
                     left -= 1
+
+    def _at(self, hours: tuple[int, int]) -> Iterator[list[int]]:
+        """Numbers of whatever occurred in the hours, of all tenants, backwards in ascending chunks."""
+        found = self._db.execute(
+            "SELECT event_no FROM usage_events WHERE occurred_ns >= ? AND occurred_ns < ? ORDER BY event_no DESC",
+            [hour * HOUR_NS for hour in hours],
+        )
+        while chunk := found.fetchmany(CHUNK_EVENTS):
+            yield [row[0] for row in reversed(chunk)]
 
     def _ascending(self, customer_no: int | None, from_no: int) -> Iterator[list[int]]:
         """Numbers of a customer's or the tenant's events, segment by segment."""

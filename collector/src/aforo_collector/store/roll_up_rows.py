@@ -1,96 +1,172 @@
-"""Hourly roll-ups of the writer: sums of occurrences, kept warm, written once per transaction."""
+"""Roll-ups of the writer: what occurrences add up to by hour and by day, folded in memory, then added to the rows.
+
+An amount is kept as whole units and 10^-12 units in two integers, so that SQLite adds millions of them exactly;
+what fits in neither stands as decimal text in `rest`, which hardly any row has.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from operator import add
+from typing import Any, Final
 
 from aforo_collector.domain.money import CONTEXT, ZERO
 from aforo_collector.domain.usage import Occurrence
 
-from .interning import Bounded
-
-_KEYS = ("payer_no", "hour", "kind", "units", "metric_no", "label_no", "status_no", "step_no")
-_COUNTS = (
+KEYS: Final = ("payer_no", "hour", "kind", "units", "metric_no", "label_no", "status_no", "step_no")
+COUNTS: Final = (
     "events", "calls", "input", "output", "reasoning", "cache_read", "cache_write", "called", "inputs", "outputs",
     "reasonings", "cache_reads", "cache_writes", "costs", "unpriced",
 )  # fmt: skip
-_SUMS = (*_COUNTS, "quantity", "cost", "revenue")
-_SELECT = f"SELECT {', '.join(_SUMS)} FROM usage_hourly WHERE {' AND '.join(f'{key} = ?' for key in _KEYS)}"
-_REPLACE = f"INSERT OR REPLACE INTO usage_hourly VALUES ({', '.join('?' * len(_KEYS + _SUMS))})"
-_REMEMBERED_MAX = 8_000
+AMOUNTS: Final = ("quantity", "cost", "revenue")
+DAY_HOURS: Final = 24
+
+_PICO: Final = 10**12
+_WHOLE_MAX: Final = 10**12
+"""Of larger sums nine million could not be added in 64 bits."""
+SUMMED: Final = (*COUNTS, *(column for name in AMOUNTS for column in (name, f"{name}_pico")))
+"""The columns of both tables that add up; `rest` follows them."""
 _add = CONTEXT.add
 
 Key = tuple[int, ...]
+"""The numbers of `KEYS`."""
 Sums = list[Any]
-"""The counts of a roll-up in the order of the table, then its amounts."""
+"""The counts in the order of `COUNTS`, then quantity, cost and revenue as `Decimal`s."""
+
+
+def nothing() -> Sums:
+    """The sums of no occurrence."""
+    return [0] * len(COUNTS) + [ZERO, ZERO, ZERO]
+
+
+def count(sums: Sums, occurrence: Occurrence, sign: int = 1) -> None:
+    """Add an occurrence to sums, or with sign -1 take it off."""
+    (_, _, _, _, _, calls, _, input_, output, reasoning, cache_read, cache_write, quantity, cost, reason, _,
+     revenue) = occurrence  # fmt: skip
+    sums[0] += sign
+    if calls:
+        sums[1] += sign * calls
+        sums[7] += sign
+    if input_:
+        sums[2] += sign * input_
+        sums[8] += sign
+    if output:
+        sums[3] += sign * output
+        sums[9] += sign
+    if reasoning:
+        sums[4] += sign * reasoning
+        sums[10] += sign
+    if cache_read:
+        sums[5] += sign * cache_read
+        sums[11] += sign
+    if cache_write:
+        sums[6] += sign * cache_write
+        sums[12] += sign
+    if reason:
+        sums[14] += sign
+    if quantity:
+        sums[15] = _add(sums[15], quantity if sign > 0 else CONTEXT.minus(quantity))
+    if cost:
+        sums[13] += sign
+        sums[16] = _add(sums[16], cost if sign > 0 else CONTEXT.minus(cost))
+    if revenue:
+        sums[17] = _add(sums[17], revenue if sign > 0 else CONTEXT.minus(revenue))
 
 
 class RollUps:
-    """The sums as they are with everything that was folded; the recent ones stay in memory between transactions."""
+    """What was folded since the last flush, added to `usage_hourly` and `usage_daily` by `flush`.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `schema` is where the tables are: those of the file, or temporary ones to compare them with.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, schema: str = "main") -> None:
         self._db = connection
-        self._sums: Bounded[Key, Sums] = Bounded(_REMEMBERED_MAX)
-        self._changed: dict[Key, Sums] = {}
+        self._folded: dict[Key, Sums] = {}
+        connection.create_function("add_rests", 2, add_rests, deterministic=True)
+        self._add_hourly = _adding(f"{schema}.usage_hourly", "?2")
+        self._add_daily = _adding(f"{schema}.usage_daily", f"?2 / {DAY_HOURS}")
 
     def forget(self) -> None:
-        """Drop memory that a rollback may have made wrong."""
-        self._sums.clear()
-        self._changed.clear()
+        """Drop what was folded by a transaction that was rolled back."""
+        self._folded.clear()
 
     def fold(self, key: Key, occurrence: Occurrence, sign: int = 1) -> None:
-        """Count an occurrence, or with sign -1 take it back; the key is the primary key of the table."""
-        sums = self._changed.get(key)
+        """Count an occurrence, or with sign -1 take it back; the key is that of `usage_hourly`."""
+        sums = self._folded.get(key)
         if sums is None:
-            sums = self._changed[key] = self._sums.get(key) or self._load(key)
-        (_, _, _, _, _, calls, _, input_, output, reasoning, cache_read, cache_write, quantity, cost, reason, _,
-         revenue) = occurrence  # fmt: skip
-        sums[0] += sign
-        if calls:
-            sums[1] += sign * calls
-            sums[7] += sign
-        if input_:
-            sums[2] += sign * input_
-            sums[8] += sign
-        if output:
-            sums[3] += sign * output
-            sums[9] += sign
-        if reasoning:
-            sums[4] += sign * reasoning
-            sums[10] += sign
-        if cache_read:
-            sums[5] += sign * cache_read
-            sums[11] += sign
-        if cache_write:
-            sums[6] += sign * cache_write
-            sums[12] += sign
-        if reason:
-            sums[14] += sign
-        if quantity:
-            sums[15] = _add(sums[15], quantity if sign > 0 else CONTEXT.minus(quantity))
-        if cost:
-            sums[13] += sign
-            sums[16] = _add(sums[16], cost if sign > 0 else CONTEXT.minus(cost))
-        if revenue:
-            sums[17] = _add(sums[17], revenue if sign > 0 else CONTEXT.minus(revenue))
-
-    def _load(self, key: Key) -> Sums:
-        row = self._db.execute(_SELECT, key).fetchone()
-        if row is None:
-            sums = [0] * len(_COUNTS) + [ZERO, ZERO, ZERO]
-        else:
-            sums = [*row[:-3], Decimal(row[-3]), Decimal(row[-2]), Decimal(row[-1])]
-        self._sums.put(key, sums)
-        return sums
+            sums = self._folded[key] = nothing()
+        count(sums, occurrence, sign)
 
     def flush(self) -> None:
-        """Write the sums that have changed."""
-        if self._changed:
-            rows = [
-                (*key, *sums[:-3], str(sums[-3]), str(sums[-2]), str(sums[-1]))
-                for key, sums in self._changed.items()
-            ]
-            self._db.executemany(_REPLACE, rows)
-            self._changed.clear()
+        """Add what was folded to the rows."""
+        if self._folded:
+            # In the order of the tables, so that neighbours are written together.
+            rows = [_row(key, sums) for key, sums in sorted(self._folded.items()) if any(sums)]
+            self._db.executemany(self._add_hourly, rows)
+            self._db.executemany(self._add_daily, rows)
+            self._folded.clear()
+
+
+def _adding(table: str, period: str) -> str:
+    """The statement that adds a row of `_row`."""
+    values = [period if name == "hour" else f"?{at}" for at, name in enumerate((*KEYS, *SUMMED, "rest"), 1)]
+    added = [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+    for name in AMOUNTS:
+        pico = f"({name}_pico + excluded.{name}_pico)"
+        added.append(f"{name} = {name} + excluded.{name} + {pico} / {_PICO}, {name}_pico = {pico} % {_PICO}")
+    return (
+        f"INSERT INTO {table} VALUES ({', '.join(values)}) ON CONFLICT DO UPDATE SET {', '.join(added)},"
+        " rest = CASE WHEN excluded.rest IS NULL THEN rest ELSE add_rests(rest, excluded.rest) END"
+    )
+
+
+def _row(key: Key, sums: Sums) -> tuple[Any, ...]:
+    limbs: list[int] = []
+    rests = [ZERO, ZERO, ZERO]
+    for at, amount in enumerate(sums[-3:]):
+        if not amount:
+            limbs += (0, 0)
+            continue
+        scaled = amount.scaleb(12, CONTEXT)
+        whole, pico = divmod(int(scaled), _PICO)
+        if int(scaled) == scaled and -_WHOLE_MAX < whole < _WHOLE_MAX:
+            limbs += (whole, pico)
+        else:
+            limbs += (0, 0)
+            rests[at] = amount
+    return (*key, *sums[:-3], *limbs, " ".join(map(str, rests)) if any(rests) else None)
+
+
+def add_rests(left: str | None, right: str | None) -> str | None:
+    """The sum of two `rest`s, each the text of three amounts; None for nothing."""
+    sums = map(_add, rests_in(left), rests_in(right))
+    found = [str(amount) if amount else "0" for amount in sums]
+    return None if found == ["0", "0", "0"] else " ".join(found)
+
+
+def added(left: Sums, right: Sums) -> Sums:
+    """Two sums in one."""
+    return [*map(add, left[:-3], right[:-3]), *map(_add, left[-3:], right[-3:])]
+
+
+def rests_in(texts: str | None) -> list[Decimal]:
+    """Quantity, cost and revenue summed over any number of `rest`s with blanks between them."""
+    sums = [ZERO, ZERO, ZERO]
+    for at, text in enumerate((texts or "").split()):
+        sums[at % 3] = _add(sums[at % 3], Decimal(text))
+    return sums
+
+
+def sums_in(numbers: Sequence[Any]) -> Sums:
+    """The sums that a row says: counts, limbs and rest in the order of the table."""
+    *counts, quantity, quantity_pico, cost, cost_pico, revenue, revenue_pico, rest = numbers
+    amounts = [_amount(quantity, quantity_pico), _amount(cost, cost_pico), _amount(revenue, revenue_pico)]
+    if rest is not None:
+        amounts = list(map(_add, amounts, rests_in(rest)))
+    return counts + amounts
+
+
+def _amount(whole: int, pico: int) -> Decimal:
+    return _add(Decimal(whole), Decimal(pico).scaleb(-12, CONTEXT)) if pico else Decimal(whole)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from aforo_collector.domain.trace import Node
 
+from .batch_reads import Batch, batch_of
 from .texts import Texts
 
 
@@ -48,9 +49,6 @@ class SpanReads:
         node.stored = True
         return StoredSpan(trace_no, trace_id, node)
 
-    def batch(self, batch_no: int) -> tuple[str, bytes]:
-        """(content type, compressed body) of a batch."""
-        row = self._db.execute(
-            "SELECT content_type, body FROM batches WHERE batch_no = ?", (batch_no,)
-        ).fetchone()
-        return row[0], row[1]
+    def batch(self, batch_no: int) -> Batch:
+        """A batch."""
+        return batch_of(self._db, batch_no)

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from .checkpoints import Checkpoints
+from .roll_up_count import count_due
 from .sqlite_schema import STEPS
 
 CACHE_KIB = 65_536
@@ -38,6 +39,7 @@ class Database:
             self.write.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
             self.write.execute("PRAGMA wal_autocheckpoint=0")
             self._migrate()
+            count_due(self.write)
             self.checkpoints = Checkpoints(self._connect)
         except sqlite3.DatabaseError as error:
             self.write.close()

@@ -24,7 +24,7 @@ class Snapshot:
     def __init__(self, connection: sqlite3.Connection, tenant_no: int) -> None:
         self._db = connection
         self._tenant_no = tenant_no
-        texts = Texts(connection)
+        self._texts = texts = Texts(connection)
         self.events = EventReads(connection, tenant_no, texts)
         self.roll_ups = RollUpReads(connection, texts)
         self.samples = SampleReads(connection, texts)
@@ -61,6 +61,19 @@ class Snapshot:
             (customer_no, self._tenant_no),
         )
         return {row[0]: Identity(customer_id, *row[1:]) for row in rows}
+
+    def every_payer(self) -> dict[int, Identity]:
+        """Who has used something at anybody's expense, by payer number."""
+        rows = self._db.execute(
+            "SELECT payer_no, customer_id, team_id, agent_id, app_id, product_type FROM payers p"
+            " JOIN customers USING (customer_no) WHERE p.tenant_no = ?",
+            (self._tenant_no,),
+        )
+        return {row[0]: Identity(*row[1:]) for row in rows}
+
+    def name_no(self, name: str) -> int:
+        """The number of a name, -1 if nothing has it."""
+        return self._texts.number(name)
 
     def intake(self) -> dict[str, tuple[int, ...]]:
         """(received, recorded, duplicates, conflicts, rejected) by door."""

@@ -156,5 +156,91 @@ INSERT INTO samples
     ) USING (tenant_no, metric_no)
     WHERE aggregation NOT IN ('COUNT', 'SUM') AND event_no NOT IN (SELECT event_no FROM voided);
 """,
+    """
+CREATE TABLE credentials (
+    key_id TEXT PRIMARY KEY, tenant_no INTEGER NOT NULL, kind TEXT NOT NULL, scopes TEXT NOT NULL,
+    name TEXT NOT NULL, customer_id TEXT NOT NULL, team_id TEXT NOT NULL, accessor_type TEXT NOT NULL,
+    accessor_id TEXT NOT NULL, product_type TEXT NOT NULL, status TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL, rate_per_minute INTEGER, used_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE secrets (
+    digest BLOB PRIMARY KEY, key_id TEXT NOT NULL, until_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO credentials SELECT 'key_' || lower(hex(substr(digest, 1, 12))), tenant_no, 'BEARER_TOKEN', 'admin',
+    name, '', '', '', '', '', 'ACTIVE', created_ns, 0, NULL, 0 FROM api_keys;
+INSERT INTO secrets SELECT digest, 'key_' || lower(hex(substr(digest, 1, 12))), 0 FROM api_keys;
+DROP TABLE api_keys;
+CREATE TABLE answers (
+    tenant_no INTEGER NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
+    answered_ns INTEGER NOT NULL, PRIMARY KEY (tenant_no, key)
+) WITHOUT ROWID;
+ALTER TABLE batches ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+ALTER TABLE set_aside ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+""",
+    """
+DROP TABLE usage_hourly;
+CREATE TABLE usage_hourly (
+    payer_no INTEGER NOT NULL, hour INTEGER NOT NULL, kind INTEGER NOT NULL, units INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    events INTEGER NOT NULL, calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    called INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL, reasonings INTEGER NOT NULL,
+    cache_reads INTEGER NOT NULL, cache_writes INTEGER NOT NULL, costs INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL, quantity INTEGER NOT NULL, quantity_pico INTEGER NOT NULL,
+    cost INTEGER NOT NULL, cost_pico INTEGER NOT NULL, revenue INTEGER NOT NULL,
+    revenue_pico INTEGER NOT NULL, rest TEXT,
+    PRIMARY KEY (payer_no, hour, kind, units, metric_no, label_no, status_no, step_no)
+) WITHOUT ROWID;
+CREATE TABLE usage_daily (
+    payer_no INTEGER NOT NULL, day INTEGER NOT NULL, kind INTEGER NOT NULL, units INTEGER NOT NULL,
+    metric_no INTEGER NOT NULL, label_no INTEGER NOT NULL, status_no INTEGER NOT NULL, step_no INTEGER NOT NULL,
+    events INTEGER NOT NULL, calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    called INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL, reasonings INTEGER NOT NULL,
+    cache_reads INTEGER NOT NULL, cache_writes INTEGER NOT NULL, costs INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL, quantity INTEGER NOT NULL, quantity_pico INTEGER NOT NULL,
+    cost INTEGER NOT NULL, cost_pico INTEGER NOT NULL, revenue INTEGER NOT NULL,
+    revenue_pico INTEGER NOT NULL, rest TEXT,
+    PRIMARY KEY (payer_no, day, kind, units, metric_no, label_no, status_no, step_no)
+) WITHOUT ROWID;
+INSERT INTO counters VALUES ('roll_ups_due', 1);
+""",
+    """
+CREATE TABLE webhook_sources (
+    source_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL, settings TEXT NOT NULL, active INTEGER NOT NULL, retention_days INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, secret BLOB NOT NULL, former BLOB NOT NULL, former_until_ns INTEGER NOT NULL,
+    deleted_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_sources_by_tenant ON webhook_sources (tenant_no);
+CREATE TABLE webhook_deliveries (
+    delivery_no INTEGER PRIMARY KEY AUTOINCREMENT, tenant_no INTEGER NOT NULL, source_no INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL, verified INTEGER NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL,
+    url TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+    events TEXT NOT NULL, replayed_ns INTEGER NOT NULL
+);
+CREATE INDEX webhook_deliveries_by_tenant ON webhook_deliveries (tenant_no);
+CREATE INDEX webhook_deliveries_by_outcome ON webhook_deliveries (source_no, outcome);
+CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (source_no, received_ns);
+CREATE INDEX webhook_deliveries_unverified ON webhook_deliveries (source_no) WHERE verified = 0;
+""",
+    """
+CREATE TABLE upload_jobs (
+    job_no INTEGER PRIMARY KEY, upload_id TEXT NOT NULL UNIQUE, tenant_no INTEGER NOT NULL,
+    digest TEXT NOT NULL, wish BLOB, is_waiting INTEGER NOT NULL, reversal TEXT NOT NULL DEFAULT '',
+    asked BLOB NOT NULL, progress BLOB NOT NULL
+);
+CREATE UNIQUE INDEX upload_jobs_by_wish ON upload_jobs (tenant_no, wish) WHERE wish IS NOT NULL;
+CREATE INDEX upload_jobs_by_file ON upload_jobs (tenant_no, digest);
+CREATE INDEX upload_jobs_waiting ON upload_jobs (job_no) WHERE is_waiting = 1;
+CREATE TABLE upload_refusals (
+    job_no INTEGER NOT NULL, last_line INTEGER NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX upload_refusals_by_job ON upload_refusals (job_no, last_line);
+CREATE TABLE upload_events (
+    job_no INTEGER NOT NULL, first_no INTEGER NOT NULL, last_no INTEGER NOT NULL,
+    PRIMARY KEY (job_no, first_no)
+) WITHOUT ROWID;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import add
 
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.session import Policy
 from aforo_collector.domain.usage import SetAside
 
+from .answer_rows import AnswerRows
 from .call_rows import CallRows
+from .callers import caller_of, caller_text
+from .credential_rows import CredentialRows
 from .event_reads import EventReads
 from .event_rows import EventRows
 from .interning import Interning
@@ -16,6 +21,8 @@ from .sqlite import Database
 from .submitted_rows import KeyRows, SubmittedRows
 from .texts import Texts
 from .trace_rows import TraceRows
+from .upload_rows import UploadRows
+from .webhook_rows import WebhookRows
 
 
 class SqliteWriter:
@@ -32,8 +39,13 @@ class SqliteWriter:
         self.sessions = SessionRows(self._db, self.interning)
         self.events = EventRows(self._db, self.interning)
         self.calls = CallRows(self._db)
+        self.credentials = CredentialRows(self._db)
+        self.answers = AnswerRows(self._db)
         self.submitted = SubmittedRows(self._db, self.interning)
         self.keys = KeyRows(self._db)
+        self.uploads = UploadRows(self._db)
+        self._counts: dict[tuple[int, str], tuple[int, ...]] = {}
+        self.webhooks = WebhookRows(self._db)
 
     def begin(self) -> None:
         """Start a transaction."""
@@ -47,10 +59,12 @@ class SqliteWriter:
         self.events.flush()
         self.submitted.flush()
         self.sessions.save(policy)
+        self._flush_counts()
         self._db.execute("COMMIT")
 
     def rollback(self) -> None:
         """Undo the transaction and forget."""
+        self._counts.clear()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         for part in (self.interning, self.traces, self.sessions, self.events, self.submitted):
@@ -58,26 +72,35 @@ class SqliteWriter:
 
     def count(self, tenant_no: int, door: str, counts: tuple[int, int, int, int, int]) -> None:
         """Add (received, recorded, duplicates, conflicts, rejected) to the books of a door."""
-        self._db.execute(
+        before = self._counts.get((tenant_no, door), (0, 0, 0, 0, 0))
+        self._counts[tenant_no, door] = tuple(map(add, before, counts))
+
+    def _flush_counts(self) -> None:
+        self._db.executemany(
             "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " received = received + excluded.received, recorded = recorded + excluded.recorded,"
             " duplicates = duplicates + excluded.duplicates, conflicts = conflicts + excluded.conflicts,"
             " rejected = rejected + excluded.rejected",
-            (tenant_no, door, *counts),
+            [(*door, *counts) for door, counts in self._counts.items()],
         )
+        self._counts.clear()
 
     def quarantine(
         self, tenant_no: int, door: str, code: str, detail: str, trace_id: bytes | None, span_id: int,
-        batch_no: int, position: int, now_ns: int, body: str = "",
+        batch_no: int, position: int, now_ns: int, body: str = "", caller: Identity = NOBODY,
     ) -> None:  # fmt: skip
-        """Set something aside with its reason; `body` is the event where there is no span to read again."""
+        """Set something aside with its reason.
+
+        `body` is the event where there is no span to read again, `caller` what its credential said of it.
+        """
         row = self._db.execute(
             "INSERT INTO quarantine (tenant_no, door, code, detail, trace_id, span_id, batch_no, position, received_ns)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (tenant_no, door, code, detail[:1000], trace_id, span_id, batch_no, position, now_ns),
         )
         if body:
-            self._db.execute("INSERT INTO set_aside VALUES (?, ?)", (row.lastrowid, body))
+            kept = (row.lastrowid, body, caller_text(caller))
+            self._db.execute("INSERT INTO set_aside (quarantine_no, body, caller) VALUES (?, ?, ?)", kept)
 
     def release(self, batch_no: int, position: int, codes: tuple[str, ...]) -> None:
         """Take a span out of the quarantine: what was missing has arrived."""
@@ -87,15 +110,18 @@ class SqliteWriter:
             (batch_no, position, *codes),
         )
 
-    def set_aside(self, tenant_no: int, quarantine_no: int) -> tuple[SetAside, str] | None:
-        """Something in quarantine and the event that was kept of it, "" for none; None if it is not there."""
+    def set_aside(self, tenant_no: int, quarantine_no: int) -> tuple[SetAside, str, Identity] | None:
+        """Something in quarantine, the event that was kept of it ("" for none) and what its credential said.
+
+        None if it is not there.
+        """
         row = self._db.execute(
             "SELECT quarantine_no, door, code, detail, coalesce(trace_id, x''), span_id, received_ns,"
-            " coalesce(body, '') FROM quarantine LEFT JOIN set_aside USING (quarantine_no)"
+            " coalesce(body, ''), coalesce(caller, '') FROM quarantine LEFT JOIN set_aside USING (quarantine_no)"
             " WHERE quarantine_no = ? AND tenant_no = ?",
             (quarantine_no, tenant_no),
         ).fetchone()
-        return None if row is None else (SetAside(*row[:-1]), row[-1])
+        return None if row is None else (SetAside(*row[:-2]), row[-2], caller_of(row[-1]))
 
     def let_go(self, quarantine_no: int) -> None:
         """Take something out of the quarantine: it has been dealt with."""
@@ -177,9 +203,3 @@ class SqliteWriter:
             (tenant_id,),
         ).fetchone()
         return int(row[0])
-
-    def put_key(self, digest: bytes, tenant_no: int, name: str, now_ns: int) -> None:
-        """Store an API key by its hash."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO api_keys VALUES (?, ?, ?, ?)", (digest, tenant_no, name, now_ns)
-        )

@@ -67,6 +67,29 @@ class SubmittedRows:
         ).fetchall()
         return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no, _ in rows]
 
+    def last_no(self) -> int:
+        """The number of the last event that is written, 0 for none."""
+        row = self._db.execute("SELECT max(event_no) FROM usage_events").fetchone()
+        return int(row[0] or 0)
+
+    def since(self, event_no: int) -> tuple[int, int, int]:
+        """Of the submitted events behind a number: the last one's, first and last moment; 0 each for none."""
+        self.flush()
+        row = self._db.execute(
+            "SELECT max(event_no), min(occurred_ns), max(occurred_ns) FROM submitted"
+            " CROSS JOIN usage_events USING (event_no) WHERE event_no > ?",
+            (event_no,),
+        ).fetchone()
+        return row[0] or 0, row[1] or 0, row[2] or 0
+
+    def keys_between(self, first_no: int, last_no: int, count: int) -> list[tuple[int, str]]:
+        """(number, key) of the first events between two numbers, both included."""
+        return self._db.execute(
+            "SELECT event_no, key FROM submitted WHERE event_no BETWEEN ? AND ? AND part = 0"
+            " ORDER BY event_no LIMIT ?",
+            (first_no, last_no, count),
+        ).fetchall()
+
 
 class KeyRows:
     """Idempotency keys: kept for ever, each with the hash of what came under it and the event it became."""

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.trace import ROLE_MASK, Node
 
+from .batch_reads import Batch, batch_of
+from .callers import caller_text
 from .interning import Bounded, Interning
 
 _SPAN_COLUMNS = (
@@ -98,20 +100,19 @@ class TraceRows:
         return number
 
     def put_batch(
-        self, batch_no: int, tenant_no: int, received_ns: int, content_type: str, spans: int, body: bytes
-    ) -> None:
-        """Keep a delivered body, compressed."""
+        self, batch_no: int, tenant_no: int, received_ns: int, content_type: str, spans: int, body: bytes,
+        caller: Identity,
+    ) -> None:  # fmt: skip
+        """Keep a delivered body, compressed, and what its credential said of who pays."""
         self._db.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-            (batch_no, tenant_no, received_ns, content_type, spans, body),
+            "INSERT INTO batches (batch_no, tenant_no, received_ns, content_type, spans, body, caller)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (batch_no, tenant_no, received_ns, content_type, spans, body, caller_text(caller)),
         )
 
-    def batch(self, batch_no: int) -> tuple[str, bytes]:
-        """(content type, compressed body) of a batch."""
-        row = self._db.execute(
-            "SELECT content_type, body FROM batches WHERE batch_no = ?", (batch_no,)
-        ).fetchone()
-        return row[0], row[1]
+    def batch(self, batch_no: int) -> Batch:
+        """A batch."""
+        return batch_of(self._db, batch_no)
 
     def strand(self, trace_no: int, identity: Identity) -> Strand | None:
         """The strand of an effective identity in a trace, if it is remembered."""

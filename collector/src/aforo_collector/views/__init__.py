@@ -4,6 +4,7 @@ Money and quantities are decimal text, times RFC 3339 in UTC, names camelCase. T
 pools: input without cache, output without reasoning; their sum is the provider's total.
 """
 
+from .credential import credential_view
 from .intake import balance_view, quarantine_view
 from .quota import quota_view
 from .session import session_totals, session_view
@@ -17,6 +18,7 @@ __all__ = [
     "Wire",
     "balance_view",
     "correction_views",
+    "credential_view",
     "event_views",
     "instant",
     "page",

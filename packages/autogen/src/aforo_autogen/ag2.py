@@ -10,13 +10,13 @@ repeats what the sub-agent's own calls said.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, Final
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Answer, Identity, answer_of_usage
-from ag2.events import UsageEvent
+from ag2.events import Condition, UsageEvent
 from ag2.middleware import BaseMiddleware
 from ag2.utils import AGENT_CONTEXT_DEPENDENCY_KEY, MODEL_CONFIG_CONTEXT_DEPENDENCY_KEY
 
@@ -72,6 +72,9 @@ _COUNTS: Final = (
     "thinking_tokens",
 )
 
+_identity: Final = lru_cache(maxsize=256, typed=True)(Identity)
+"""AG2 makes a middleware for every turn, with the same arguments."""
+
 
 class AforoAG2Middleware(BaseMiddleware):
     """Meters the turns, model calls and tool calls of the agent that it is given to.
@@ -93,12 +96,17 @@ class AforoAG2Middleware(BaseMiddleware):
         product_type: str | None = None,
     ) -> None:
         super().__init__(event, context)
-        self._own = Identity(customer_id, team_id, agent_id, app_id, session_id, product_type)
+        self._own = (customer_id, team_id, agent_id, app_id, session_id, product_type)
 
     async def on_turn(self, call_next: Method, event: Any, context: Any) -> Any:
         """An agent's turn: what AG2 spends beside its model calls is heard while it lasts."""
         frame = _opened(partial(_open_turn, self._own), context, "")
-        return await _listening(frame, context, call_next, event, context)
+        if not isinstance(frame, runs.Run):  # the turn is metered further out
+            return await call_next(event, context)
+        with ExitStack() as listening:
+            if not scopes.is_active():
+                frames.guarded(partial(_listen, listening), context)
+            return await frames.awaited(frame, call_next, (event, context), {})
 
     async def on_llm_call(self, call_next: Method, events: Any, context: Any) -> Any:
         """A model call."""
@@ -164,29 +172,37 @@ async def _driven(
     async with scope as drive:
 
         async def metered() -> Any:
-            frame = _opened(partial(_open_turn, scopes.NOBODY), context, name)
-            return await _listening(frame, context, drive)
+            frame = _opened(partial(_open_turn, ()), context, name)
+            return await frames.awaited(frame, drive, (), {})
 
         yield metered
 
 
-async def _listening(frame: Frame, context: Any, method: Method, *args: Any) -> Any:
-    with ExitStack() as listening:
-        if isinstance(frame, runs.Run):
-            frames.guarded(partial(_listen, listening, context.stream), frame.value)
-        return await frames.awaited(frame, method, args, {})
+class _Hears(Condition):
+    """Sees the events that AG2 sends, and lets none of them through.
+
+    A subscriber would do, but for every event that it is given AG2 makes a model of its arguments.
+    """
+
+    def __call__(self, event: Any) -> bool:
+        """Take note of what was spent, unless `instrument()` does so."""
+        if isinstance(event, UsageEvent) and not scopes.is_active():
+            frames.guarded(spent, event)
+        return False
 
 
-def _listen(listening: ExitStack, stream: Any, inside: Any) -> None:
-    async def spent(event: UsageEvent) -> None:
-        frames.guarded(partial(_spent, inside), event)
-
-    listening.enter_context(stream.where(UsageEvent).sub_scope(spent))
+async def _unheard() -> None:
+    """What subscribes, and is never called."""
 
 
-def _spent(scope: scopes.Scope, event: Any) -> None:
+def _listen(listening: ExitStack, context: Any) -> None:
+    listening.enter_context(context.stream.where(_Hears()).sub_scope(_unheard))
+
+
+def spent(event: Any) -> None:
     """Write what AG2 spent in a call that passed no middleware. When it began is not told."""
-    if event.kind in TOLD_ELSEWHERE:
+    scope = scopes.current.get()
+    if scope is None or event.kind in TOLD_ELSEWHERE:
         return
     attributes = plugin.step_index(next(scope.steps))
     answer = _answer_of(event, None)
@@ -202,10 +218,10 @@ def _opened(open_frame: Callable[..., Frame], *args: Any) -> Frame:
         return frames.Silent(scopes.current.get())
 
 
-def _open_turn(own: Identity, context: Any, name: str) -> Frame:
+def _open_turn(own: tuple[str | None, ...], context: Any, name: str) -> Frame:
     if not name:
         name = str(getattr(context.dependencies.get(AGENT_CONTEXT_DEPENDENCY_KEY), "name", ""))
-    return runs.start_agent(context, name, scopes.known() or scopes.root(own))
+    return runs.start_agent(context, name, scopes.known() or scopes.root(_identity(*own)))
 
 
 def _open_call(context: Any) -> Frame:
@@ -233,7 +249,10 @@ def _provider_of(name: object) -> str:
 
 def _answer_of(told: Any, response_id: object, asks_for_tools: bool = False) -> Answer:
     """Read the usage and the model of a `ModelResponse` or `UsageEvent`."""
-    names = _NAMES.get(_provider_of(told.provider), _OPENAI)
-    counts = {name: getattr(told.usage, own, None) for name, own in zip(names, _COUNTS, strict=True)}
-    raw = {name: int(count) for name, count in counts.items() if count is not None}
+    names, usage = _NAMES.get(_provider_of(told.provider), _OPENAI), told.usage
+    raw = {
+        name: int(count)
+        for name, own in zip(names, _COUNTS, strict=True)
+        if (count := getattr(usage, own, None)) is not None
+    }
     return answer_of_usage(raw, told.model, response_id, asks_for_tools)

@@ -2,9 +2,9 @@
 
 import sys
 import threading
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from aforo_sdk.plugin import Identity
 
@@ -19,6 +19,23 @@ def _ag2_scope(original: Method) -> Method:
     from aforo_autogen.ag2 import wrap_drive_scope
 
     return wrap_drive_scope(original)
+
+
+def _ag2_send(original: Method) -> Method:
+    """Wrap how AG2 sends an event: some tell what it spent. Subscribing to them takes longer than a turn's
+    metering.
+    """
+    from ag2.events import UsageEvent
+
+    @wraps(original)
+    def send(self: Any, event: object) -> Any:
+        if isinstance(event, UsageEvent) and scopes.is_active():
+            from aforo_autogen.ag2 import spent
+
+            frames.guarded(spent, event)
+        return original(self, event)
+
+    return send
 
 
 PATCHES: Final = (
@@ -81,6 +98,13 @@ PATCHES: Final = (
         {"_drive_scope": _ag2_scope},
         "ag2",
         "agents without AforoAG2Middleware are",
+    ),
+    Patch(
+        "ag2.context",
+        "ConversationContext",
+        {"send": _ag2_send},
+        "ag2",
+        "compaction and aggregation are",
     ),
 )
 

@@ -11,7 +11,15 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from aforo_sdk import conventions as c
-from aforo_sdk.plugin import Identity, counts, error_type_of, text, text_once, tokens_of_usage
+from aforo_sdk.plugin import (
+    USAGE_KEYS,
+    Identity,
+    counts,
+    error_type_of,
+    text,
+    text_once,
+    tokens_of_usage,
+)
 
 TOOLS_CALL: Final = "tools/call"
 METHOD_NAME: Final = "mcp.method.name"
@@ -28,9 +36,7 @@ CANCELLED: Final = "CANCELLED"
 TIMED_OUT: Final = "TimeoutError"
 WAS_CANCELLED: Final = "CancelledError"
 
-_ABSENT: Final = object()
-_ONLY_RESULT: Final = {"result"}
-"""What servers make of a function that returns text or a number: nothing stands there that we look for."""
+_NO_FIELDS: Final[dict[str, Any]] = {}
 
 AMOUNT_LENGTH_MAX: Final = 40
 BAGGAGE_LENGTH_MAX: Final = 8_192
@@ -60,6 +66,15 @@ _IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NOBODY: Final = Identity()
 _COSTS: Final = (c.PROVIDER_COST, "total_provider_cost", "totalProviderCost")
+_COST_KEYS: Final = frozenset({*_COSTS, "usage", *USAGE_KEYS})
+"""Where none of these stands, nothing is reported."""
+_ON_WIRE: Final = ("isError", "resultType", "structuredContent", "_meta")
+_IN_PYTHON: Final = ("is_error", "result_type", "structured_content", "meta")
+_KEYS_ON_WIRE: Final = frozenset({"content", *_ON_WIRE})
+_KEYS_IN_PYTHON: Final = frozenset({"content", *_IN_PYTHON})
+_COMPLETE: Final = (None, "complete")
+PLAIN: Final[dict[str, Any]] = {"isError": False}
+"""A success that says nothing."""
 
 
 class Reported(NamedTuple):
@@ -75,6 +90,10 @@ class Reported(NamedTuple):
         return cost + counts(self.tokens)
 
 
+NOTHING: Final = Reported()
+"""What most tools say."""
+
+
 @lru_cache(maxsize=1024)
 def opening_of(name: str) -> tuple[str, bytes]:
     """(name, encoded attributes) that every span of a call of tool `name` begins with; its kind is SERVER."""
@@ -87,6 +106,27 @@ def opening_of(name: str) -> tuple[str, bytes]:
     return f"{TOOLS_CALL} {name}" if name else TOOLS_CALL, attributes
 
 
+def is_plain(result: object) -> bool:
+    """Whether a result is a success that says nothing but its content, as most are: in one look."""
+    if type(result) is dict:
+        fields, names, keys = result, _ON_WIRE, _KEYS_ON_WIRE
+    else:
+        fields, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
+    failed, kind, content, meta = map(fields.get, names)
+    if failed is not False or kind not in _COMPLETE or not keys.issuperset(fields):
+        return False
+    return (not content or _is_silent(content)) and (not meta or _is_silent(meta))
+
+
+def _is_silent(part: object) -> bool:
+    return type(part) is dict and _COST_KEYS.isdisjoint(part)
+
+
+def asked_by(result: object) -> object:
+    """The result in which input is asked for: FastMCP wraps that into one of its own."""
+    return _fields(result).get("input_required") or result
+
+
 def error_type_of_answer(answer: object) -> str:
     """The `error.type` of what came of a call, "" for a success.
 
@@ -96,13 +136,13 @@ def error_type_of_answer(answer: object) -> str:
     """
     if isinstance(answer, BaseException):
         return _type_of_exception(answer)
-    code = None if _field(answer, "content") is not None else _field(answer, "code")
+    fields = _fields(answer)
+    code = fields.get("code") if fields.get("content") is None else None
     if type(code) is int:
-        if code == _CANCELLED_CODE or (code == 0 and _field(answer, "message") == "Request cancelled"):
+        if code == _CANCELLED_CODE or (code == 0 and fields.get("message") == "Request cancelled"):
             return WAS_CANCELLED
         return str(code)
-    failed = _field(answer, "isError", "is_error") is True
-    return c.TOOL_ERROR if failed else ""
+    return c.TOOL_ERROR if _either(fields, "isError", "is_error") is True else ""
 
 
 def status_of(answer: object) -> str:
@@ -117,7 +157,7 @@ def status_of(answer: object) -> str:
 
 def is_interim(result: object) -> bool:
     """Whether a result only asks for input (2026-07-28): the request will be sent again, as the same call."""
-    return bool(_field(result, "resultType", "result_type") == "input_required")
+    return bool(_either(_fields(result), "resultType", "result_type") == "input_required")
 
 
 def identity_of(meta: object) -> Identity:
@@ -158,11 +198,16 @@ def cost_of(result: object) -> Reported:
     """
     cost = ""
     tokens: dict[str, int] = {}
-    for part in (_field(result, "_meta", "meta"), _field(result, "structuredContent", "structured_content")):
-        if part and isinstance(part, Mapping) and part.keys() != _ONLY_RESULT:
+    fields = _fields(result)
+    meta, content = (
+        _either(fields, "_meta", "meta"),
+        _either(fields, "structuredContent", "structured_content"),
+    )
+    for part in (meta, content):
+        if part and isinstance(part, Mapping) and not _COST_KEYS.isdisjoint(part):
             cost = cost or next((found for key in _COSTS if (found := amount_of(part.get(key)))), "")
             tokens = tokens or _tokens(part)
-    return Reported(cost, tokens)
+    return Reported(cost, tokens) if cost or tokens else NOTHING
 
 
 def amount_of(value: object) -> str:
@@ -190,7 +235,7 @@ def _type_of_exception(error: BaseException) -> str:
             return TIMED_OUT
         if not isinstance(cause, Exception):  # asyncio's CancelledError among them
             return WAS_CANCELLED
-        code = _field(cause, "code") or _field(_field(cause, "error"), "code")
+        code = getattr(cause, "code", None) or _fields(getattr(cause, "error", None)).get("code")
         if type(code) is int and code in _CODES:
             return WAS_CANCELLED if code == _CANCELLED_CODE else str(code)
         cause = cause.__cause__
@@ -221,14 +266,16 @@ def _baggage(header: object) -> Mapping[str, str]:
     return {unquote_plus(key.strip()): unquote_plus(value.strip()) for key, sign, value in members if sign}
 
 
-def _field(value: object, *names: str) -> Any:
-    """A field of a dict, under the first of its names on the wire that is there, or of an object, under the
-    last name that it has: FastMCP 4 warns whoever asks an object for a name on the wire.
+def _fields(result: object) -> Mapping[str, Any]:
+    """The fields of a result. Those of an object are looked up where they stand: models take long to say that
+    they lack one, and FastMCP 4 warns whoever asks for a name on the wire.
     """
-    if type(value) is dict or isinstance(value, Mapping):
-        return next((found for name in names if (found := value.get(name)) is not None), None)
-    for name in reversed(names):
-        found = getattr(value, name, _ABSENT)
-        if found is not _ABSENT:
-            return found
-    return None
+    if type(result) is dict or isinstance(result, Mapping):
+        return result
+    fields: Mapping[str, Any] = getattr(result, "__dict__", _NO_FIELDS)
+    return fields
+
+
+def _either(fields: Mapping[str, Any], on_wire: str, in_python: str) -> Any:
+    found = fields.get(on_wire)
+    return fields.get(in_python) if found is None else found

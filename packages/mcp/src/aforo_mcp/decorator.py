@@ -69,14 +69,12 @@ def _metered(function: F, terms: Terms, stated: str) -> F:
     code = inner if inspect.isroutine(inner) else type(inner).__call__
     called = str(getattr(inner, "__name__", None) or type(inner).__name__)
 
+    def find(arguments: tuple[Any, ...]) -> tuple[str, Request | None]:
+        request = request_among(arguments)
+        return stated or (request.tool if request is not None else "") or called, request
+
     def layer(arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer:
-        handed = named.pop(CONTEXT, None)
-
-        def find() -> tuple[str, Request | None]:
-            request = request_among((handed, *arguments, *named.values()))
-            return stated or (request.tool if request is not None else "") or called, request
-
-        return Layer(terms, find, is_body=True)
+        return Layer(terms, find, (named.pop(CONTEXT, None), *arguments, *named.values()), is_body=True)
 
     wrap = _plain
     if inspect.isasyncgenfunction(code):

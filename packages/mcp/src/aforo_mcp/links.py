@@ -43,6 +43,9 @@ class Place(NamedTuple):
     call_id: str = ""
 
 
+NOWHERE: Final = Place()
+
+
 def for_child() -> Link:
     """A link with a process that is about to be started."""
     return Link(f"{new_trace_id():032x}", is_of_one_request=False)
@@ -90,7 +93,7 @@ def place_of(parent: tuple[int, int] | None, link: Link | None, request_id: obje
     if parent is not None:
         return Place(*parent, call_id)
     if link is None or not call_id:
-        return Place()
+        return NOWHERE
     return Place(_trace_id(link, request_id), 0, call_id)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity, Inside
@@ -31,11 +31,15 @@ def current_call() -> Call | None:
     return call if call is not None and call.is_open else None
 
 
+Find: TypeAlias = Callable[[Any], tuple[str, Request | None]]
+
+
 class Layer:
     """A stretch of code around a call: `with Layer(…) as layer: layer.result = …`.
 
-    `find` says which tool is called, and by which request. `is_body` says that the code is a function of the
-    program's, and `result` whatever that returned; else `result` is one of the protocol, object or dict.
+    `find` says of `subject` which tool is called, and by which request. `is_body` says that the code is a
+    function of the program's, and `result` whatever that returned; else `result` is one of the protocol, object
+    or dict.
     """
 
     __slots__ = (
@@ -47,41 +51,47 @@ class Layer:
         "_is_body",
         "_is_part",
         "_opens",
+        "_subject",
         "_terms",
         "result",
     )
 
-    def __init__(self, terms: Terms, find: Callable[[], tuple[str, Request | None]], is_body: bool) -> None:
+    _inside: Inside
+    _current: Token[Call | None]
+    _is_part: bool
+    _opens: bool
+
+    def __init__(self, terms: Terms, find: Find, subject: Any, is_body: bool) -> None:
         self._terms = terms
         self._find = find
+        self._subject = subject
         self._is_body = is_body
-        self._is_part = False
-        self._opens = False
         self._call: Call | None = None
-        self._current: Token[Call | None] | None = None
-        self._inside: Inside | None = None
         self._carried: Token[Context] | None = None
         self.result: Any = None
 
     def __enter__(self) -> Self:
         try:
-            tool, request = self._find()
-            call = _call_of(request)
-            self._opens = call is None
-            if call is None:
-                call = spans.open_call(tool, request, self._terms)
+            terms = self._terms
+            tool, request = self._find(self._subject)
+            call = _current.get()
+            self._opens = call is None or not call.is_of(request)
+            if call is None or self._opens:
+                call = spans.open_call(tool, request, terms)
             else:
-                call.identity = self._terms.identity.over(call.identity)
+                call.identity = terms.identity.over(call.identity)
             self._call = call
-            if self._terms.cost is not None:
-                call.fixed_costs.append(self._terms.cost)
+            if terms.cost is not None:
+                call.tally().fixed_costs.append(terms.cost)
+            trace_id, span_id = call.trace_id, call.span_id
             # The first function is the tool's own. What runs inside of it is a part of the call.
             self._is_part = call.in_body
-            call.in_body = call.in_body or self._is_body
-            place = plugin.current_parent() if self._is_part else None
-            self._inside = Inside(*(place or (call.trace_id, call.span_id)), call.identity)
+            if self._is_part:
+                trace_id, span_id = plugin.current_parent() or (trace_id, span_id)
+            elif self._is_body:
+                call.in_body = True
             self._current = _current.set(call)
-            self._inside.__enter__()
+            self._inside = Inside(trace_id, span_id, call.identity).__enter__()
             self._carried = context.attach(_carrying(call.identity))
         except Exception as error:
             _excuse("enter", error)
@@ -90,52 +100,47 @@ class Layer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        call, self._call = self._call, None
+        call = self._call
         if call is None:
             return
         try:
-            self._leave()
+            if self._carried is not None:
+                self._leave(self._carried)
             outcome: object = error
             if error is None:
                 outcome = spans.result_of(self.result) if self._is_body else self.result
             if self._opens:
                 spans.close_call(call, outcome)
             elif self._is_part:
-                call.add(calls.cost_of(outcome))
+                call.tally().add(calls.cost_of(outcome))
             elif self._is_body:
                 call.inner_error = spans.error_type_of(outcome)
-                call.result = calls.cost_of(outcome)
+                call.tally().take(calls.cost_of(outcome))
         except Exception as problem:
             _excuse("exit", problem)
 
-    def _leave(self) -> None:
+    def _leave(self, carried: Token[Context]) -> None:
         """Put back what was current. A stretch that ends in another context has nothing to put back there."""
-        if self._inside is None or self._current is None or self._carried is None:
+        try:
+            _current.reset(self._current)
+        except (ValueError, RuntimeError):
             return
-        if plugin.put_back(_current, self._current):
-            self._inside.__exit__(None, None, None)
-            context.detach(self._carried)
-
-
-def _call_of(request: Request | None) -> Call | None:
-    """The open call around this code, if it is of the same request; a context outlives its request in tasks
-    that were started there.
-    """
-    call = current_call()
-    if call is None or request is None or call.request is None or call.request.is_same(request):
-        return call
-    return None
+        self._inside.__exit__(None, None, None)
+        context.detach(carried)
 
 
 def _carrying(identity: Identity) -> Context:
     """The context in which a tool runs: what it meters, and what it calls, is for the same payer."""
     current = context.get_current()
-    return _alone(identity) if not current else _with(identity, current)
+    if not current:  # nothing of OpenTelemetry's here at all: the usual case, in one step
+        return _alone(identity)
+    if not baggage.get_all(current):
+        return Context({**current, **_alone(identity)})
+    return _with(identity, current)
 
 
 @lru_cache(maxsize=1024)
 def _alone(identity: Identity) -> Context:
-    """The same where nothing of OpenTelemetry's is current: the usual case, in one step."""
     return _with(identity, Context())
 
 

@@ -41,9 +41,11 @@ class AforoMiddleware(_Middleware):
 
     async def __call__(self, ctx: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
         """Pass a message on; meter it if it is a request that calls a tool."""
-        if getattr(ctx, "method", None) != TOOLS_CALL or _is_notification(ctx):
+        if getattr(ctx, "method", None) != TOOLS_CALL or getattr(ctx, "type", "") == "notification":
             return await call_next(ctx)
-        with Layer(self._terms, lambda: _called(ctx), is_body=False) as layer:
+        if getattr(ctx, "request_id", "") is None:  # so are the SDK's notifications
+            return await call_next(ctx)
+        with Layer(self._terms, _called, ctx, is_body=False) as layer:
             layer.result = await call_next(ctx)
         return layer.result
 
@@ -51,20 +53,18 @@ class AforoMiddleware(_Middleware):
         """FastMCP asks every middleware whether a resource may be read: metering forbids nothing."""
 
 
-def _is_notification(context: Any) -> bool:
-    return getattr(context, "type", "") == "notification" or getattr(context, "request_id", "") is None
-
-
 def _called(context: Any) -> tuple[str, Request | None]:
     """The tool that is called, and the request that calls it, from a context of the SDK or of FastMCP."""
     message = getattr(context, "message", None)
     if message is None:
         request = request_of(context)
+        if request is not None and request.tool:
+            return request.tool, request
         if not hasattr(context, "params"):
             warn_of(
                 "mcp", "`params` in the context of middleware", "its calls are metered without a tool name"
             )
-        return (request.tool if request is not None else ""), request
+        return "", request
     if not hasattr(context, "fastmcp_context"):
         lost = "its calls are metered without the request's `_meta`, session and access token"
         warn_of("fastmcp", "`fastmcp_context` in the context of middleware", lost)

@@ -44,7 +44,7 @@ def report_usage(usage: object, model: str = "") -> None:
         return
     call = current_call()
     if call is not None and model:
-        call.model = str(model)[:NAME_LENGTH_MAX]
+        call.tally().model = str(model)[:NAME_LENGTH_MAX]
     _report(Reported("", tokens), "report_usage")
 
 
@@ -57,4 +57,4 @@ def _report(part: Reported, name: str) -> None:
             f"aforo: {name}() outside of a metered call of a tool, or after its end: it is not recorded.",
         )
         return
-    call.add(part)
+    call.tally().add(part)

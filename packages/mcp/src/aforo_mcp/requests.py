@@ -6,6 +6,7 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 
 import sys
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
@@ -19,30 +20,32 @@ MODERN_PROTOCOL: Final = "2026-07-28"
 """From this version on there is no protocol session: an id that looks like one means nothing."""
 
 _NOTHING: Final[Mapping[str, Any]] = {}
-_NOBODY: Final = Identity()
+NOBODY: Final = Identity()
+_FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request")
+_fields_of: Final = attrgetter(*_FIELDS)
 
 
 class Request(NamedTuple):
     """One JSON-RPC request. What is not known is empty.
 
     `session` is the framework's own object for the connection: with the request's id it tells one request
-    from another. `tool` is the name that the client asked for, `meta` its `_meta`, `headers` those of HTTP,
-    `caller` whom the access token is for, `session_id` the `Mcp-Session-Id` of the legacy protocol. A request
-    that `goes_on` brings what an earlier round of the call asked for, and that round's `state`. `link` ties it
-    to a proxy of ours.
+    from another. `tool` is the name that the client asked for, `meta` its `_meta`. `state` is that of the
+    earlier round of the call whose questions it answers, None if it begins one. `link` ties it to a proxy of
+    ours. One that `is_bare` says neither who calls nor from where. Over HTTP there are `headers`, `caller` is
+    whom the access token is for, and `session_id` the `Mcp-Session-Id` of the legacy protocol.
     """
 
     session: object
-    request_id: object = None
-    tool: str = ""
-    meta: Mapping[str, Any] = _NOTHING
+    request_id: object
+    tool: str
+    meta: Mapping[str, Any]
+    protocol_version: str
+    state: str | None
+    link: Link | None
+    is_bare: bool
     headers: Mapping[str, str] = _NOTHING
-    caller: Identity = _NOBODY
+    caller: Identity = NOBODY
     session_id: str = ""
-    protocol_version: str = ""
-    goes_on: bool = False
-    state: str = ""
-    link: Link | None = None
 
     def is_same(self, other: "Request") -> bool:
         """Whether both are views of one request."""
@@ -63,24 +66,21 @@ def request_of(context: Any) -> Request | None:
     """The request behind a request context of the SDK (any version) or of FastMCP; None if there is none."""
     if context is None:
         return None
-    http = getattr(context, "request", None)
-    headers = getattr(http, "headers", None) or _NOTHING
+    try:
+        session, request_id, meta, spoken, http = _fields_of(context)
+    except AttributeError:
+        session, request_id, meta, spoken, http = (getattr(context, name, None) for name in _FIELDS)
     # FastMCP 4 keeps the SDK's own context, which has the parameters, inside of its own.
     params = getattr(getattr(context, "_srctx", context), "params", None) or _NOTHING
-    spoken = getattr(context, "protocol_version", None) or headers.get("mcp-protocol-version") or ""
-    return Request(
-        getattr(context, "session", None),
-        getattr(context, "request_id", None),
-        str(params.get("name") or ""),
-        _plain(getattr(context, "meta", None)),
-        headers,
-        _caller(http),
-        "" if spoken >= MODERN_PROTOCOL else headers.get("mcp-session-id") or "",
-        spoken,
-        "inputResponses" in params or "requestState" in params,
-        str(params.get("requestState") or ""),
-        links.inherited if http is None else links.of_header(headers.get(links.HEADER)),
-    )
+    tool, state = str(params.get("name") or ""), None
+    if "requestState" in params or "inputResponses" in params:
+        state = str(params.get("requestState") or "")
+    if meta is not None and not isinstance(meta, Mapping):
+        meta = getattr(meta, "model_extra", None)  # the SDK 1.x has a model, which keeps unknown keys apart
+    link = links.inherited
+    is_bare = not meta and http is None and link is None
+    request = Request(session, request_id, tool, meta or _NOTHING, spoken or "", state, link, is_bare)
+    return request if http is None else _over_http(request, http)
 
 
 def request_among(arguments: Iterable[object]) -> Request | None:
@@ -141,11 +141,17 @@ def _cannot_see(distribution: str, feature: str) -> None:
     )
 
 
-def _plain(meta: Any) -> Mapping[str, Any]:
-    """`_meta` as a dict: the SDK 1.x has a model of it that keeps unknown keys apart."""
-    if isinstance(meta, Mapping):
-        return meta
-    return getattr(meta, "model_extra", None) or _NOTHING
+def _over_http(request: Request, http: Any) -> Request:
+    """What HTTP says of a request beside its message."""
+    headers = getattr(http, "headers", None) or _NOTHING
+    spoken = request.protocol_version or headers.get("mcp-protocol-version") or ""
+    return request._replace(
+        protocol_version=spoken,
+        link=links.of_header(headers.get(links.HEADER)),
+        headers=headers,
+        caller=_caller(http),
+        session_id="" if spoken >= MODERN_PROTOCOL else headers.get("mcp-session-id") or "",
+    )
 
 
 def _caller(http: Any) -> Identity:
@@ -154,7 +160,7 @@ def _caller(http: Any) -> Identity:
     user = scope.get("user") if isinstance(scope, Mapping) else None
     token = getattr(user, "access_token", None)
     if token is None:
-        return _NOBODY
+        return NOBODY
     stated = identity_of(getattr(token, "claims", None))
     agent = stated.agent_id or getattr(token, "client_id", None) or getattr(token, "subject", None)
     # A session among the claims is the identity provider's, none of an agent's.

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from decimal import Decimal
+from threading import Lock
 from time import time_ns
 from typing import Final
 from weakref import WeakValueDictionary
@@ -12,14 +12,18 @@ from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp import calls
-from aforo_mcp.calls import Reported
-from aforo_mcp.links import Place
+from aforo_mcp.calls import NOTHING
+from aforo_mcp.links import NOWHERE
 from aforo_mcp.requests import Request
+from aforo_mcp.tally import Tally
 from aforo_mcp.terms import Terms
 
 NAME_LENGTH_MAX: Final = 256
 WAITING_MAX: Final = 4_096
 WAITING_ALIKE_MAX: Final = 64
+
+_PLAIN: Final = frozenset({str, int, float, bool, list, type(None)})
+"""What functions mostly return, and servers put into a result that says nothing else."""
 
 _NO_CUSTOMER: Final = (
     "aforo: a call of an MCP tool names no customer: it is kept in quarantine until somebody assigns it. Say "
@@ -32,28 +36,25 @@ class Call:
     """One call of a tool that is running; `is_open` while a request of it is served.
 
     `attributes` are the encoded ones that its first request gives it. `in_body` says that the tool's own
-    function was entered, `inner_error` how that ended. `costs` (USD) and `tokens` (by attribute name) are
-    reported along the way, from any thread; `fixed_costs` are due anyway; `result` is what the result itself
-    reports. `identity` is the `payer` that the request was opened for, with what inner layers know better.
-    What runs while a request is served hangs under `span_id`.
+    function was entered, `inner_error` how that ended. `used` is what was reported, None as long as nothing
+    is. `identity` is the `payer` that the request was opened for, with what inner layers know better. What
+    runs while a request is served hangs under `span_id`.
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "costs", "fixed_costs", "identity", "in_body", "inner_error",
-        "is_open", "model", "parent_id", "payer", "request", "result", "span_id", "start_ns", "tokens", "tool",
-        "trace_id",
+        "__weakref__", "attributes", "identity", "in_body", "inner_error", "is_open", "parent_id", "payer",
+        "request", "span_id", "start_ns", "tool", "trace_id", "used",
     )  # fmt: skip
 
     def __init__(self, tool: str, request: Request | None, payer: Identity) -> None:
         self.tool = tool
         self.payer = self.identity = payer
-        self.trace_id, self.parent_id, call_id = request.place(tool) if request is not None else Place()
+        place = NOWHERE if request is None or request.is_bare else request.place(tool)
+        self.trace_id, self.parent_id, call_id = place
         if not self.trace_id:
             self.trace_id, self.parent_id = plugin.current_parent() or (plugin.new_trace_id(), 0)
         self.attributes = _of_request(request) if request is not None else b""
-        self.costs: list[Decimal] = []
-        self.tokens: list[Mapping[str, int]] = []
-        self.model = ""
+        self.used: Tally | None = None
         self.start_ns = time_ns()
         self.go_on(request)
         if call_id and _is_alone(call_id, self):
@@ -66,26 +67,25 @@ class Call:
         self.is_open = True
         self.in_body = False
         self.inner_error = ""
-        self.fixed_costs: list[Decimal] = []
-        self.result = Reported()
+        if self.used is not None:
+            self.used.go_on()
 
-    def add(self, part: Reported) -> None:
-        """Take what a part of the call reports."""
-        if part.cost:
-            self.costs.append(Decimal(part.cost))
-        if part.tokens:
-            self.tokens.append(part.tokens)
+    def is_of(self, request: Request | None) -> bool:
+        """Whether this is the call of a request that is served: a context outlives its request in tasks that
+        were started there.
+        """
+        own = self.request
+        return self.is_open and (request is None or own is None or own.is_same(request))
 
-    def came_to(self) -> Reported:
-        """What the result says, else the sum of what was reported along the way, else the fixed cost."""
-        given = self.costs or self.fixed_costs
-        cost = self.result.cost or (calls.amount_of(sum(given)) if given else "")
-        tokens = dict(self.result.tokens)
-        for counted in self.tokens if not tokens else ():
-            for key, count in counted.items():
-                tokens[key] = min(tokens.get(key, 0) + count, plugin.COUNT_MAX)
-        return Reported(cost, tokens)
+    def tally(self) -> Tally:
+        """What takes the reports of this call, from any thread."""
+        with _reporting:
+            if self.used is None:
+                self.used = Tally()
+            return self.used
 
+
+_reporting: Final = Lock()
 
 _with_id: Final[WeakValueDictionary[str, Call]] = WeakValueDictionary()
 """The call that each `gen_ai.tool.call.id` was last given to."""
@@ -96,7 +96,7 @@ _waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
 def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
     """A call that begins now, or one that goes on."""
     tool, payer = tool[:NAME_LENGTH_MAX], terms.payer(request)
-    if request is not None and request.goes_on:
+    if request is not None and request.state is not None:
         try:
             call = _waiting[tool, request.state, payer].popleft()
         except (KeyError, IndexError):
@@ -110,28 +110,47 @@ def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
 def close_call(call: Call, outcome: object) -> None:
     """Write the span of a call that ended in `outcome`: a result, or an exception."""
     call.is_open = False
-    # FastMCP wraps what asks for input into a result of its own.
-    asked = getattr(outcome, "input_required", None) or outcome
-    if calls.is_interim(asked):
-        _wait(call, asked)
-        return
-    error_type = error_type_of(outcome)
-    if error_type == c.TOOL_ERROR and call.inner_error:
-        error_type = call.inner_error  # the function knows best how it ended
-    stated = calls.cost_of(outcome)
-    call.result = Reported(stated.cost or call.result.cost, stated.tokens or call.result.tokens)
-    if call.identity.customer_id is None:
-        plugin.warn_once("mcp.no_customer", _NO_CUSTOMER)
     name, attributes = calls.opening_of(call.tool)
-    attributes += call.identity.attributes + call.attributes + call.came_to().attributes
-    if call.model:
-        attributes += plugin.text(c.RESPONSE_MODEL, call.model)
-    message = None
+    message, payer = None, call.identity.attributes
+    error_type = "" if calls.is_plain(outcome) else _read(call, outcome)
+    if error_type is None:  # the round is structure: it bills nothing
+        name, attributes = f"paused {name}", payer
+    else:
+        attributes += payer + call.attributes
+        if call.used is not None:
+            attributes += call.used.attributes
+        if call.identity.customer_id is None:
+            plugin.warn_once("mcp.no_customer", _NO_CUSTOMER)
     if error_type:
         attributes += plugin.text(c.ERROR_TYPE, error_type)
         raised = isinstance(outcome, BaseException) and plugin.capture_content()
         message = str(outcome) if raised else error_type
-    _emit(call, name, attributes, message)
+    plugin.emit(
+        call.trace_id,
+        call.span_id,
+        call.parent_id,
+        name,
+        c.KIND_SERVER,
+        call.start_ns,
+        max(call.start_ns, time_ns()),
+        attributes,
+        message,
+    )
+
+
+def _read(call: Call, outcome: object) -> str | None:
+    """Take what the outcome of a call reports, and return its `error.type`; None if the call goes on."""
+    asked = calls.asked_by(outcome)
+    if calls.is_interim(asked):
+        _wait(call, asked)
+        return None
+    stated = calls.cost_of(outcome)
+    if stated is not NOTHING:
+        call.tally().take(stated)
+    error_type = error_type_of(outcome)
+    if error_type == c.TOOL_ERROR:
+        return call.inner_error or error_type  # the function knows best how it ended
+    return error_type
 
 
 def error_type_of(outcome: object) -> str:
@@ -151,6 +170,8 @@ def result_of(answer: object) -> object:
     """What a function returned as the result that a server makes of it: a dict or an object of the
     program's own is structured content.
     """
+    if type(answer) in _PLAIN:
+        return calls.PLAIN
     if isinstance(answer, Mapping):
         if "content" in answer or calls.is_interim(answer):
             return answer
@@ -163,9 +184,8 @@ def result_of(answer: object) -> object:
 
 
 def _wait(call: Call, asked: object) -> None:
-    """Keep a call whose round asked for input. The round itself is structure: it bills nothing.
-
-    Where another process serves the next round, the call begins there, and this is all there is of it here.
+    """Keep a call whose round asked for input. Where another process serves the next round, the call begins
+    there, and the round is all there is of it here.
     """
     if isinstance(asked, Mapping):
         state = asked.get("requestState")
@@ -175,8 +195,6 @@ def _wait(call: Call, asked: object) -> None:
     _waiting.setdefault(key, deque(maxlen=WAITING_ALIKE_MAX)).append(call)
     if len(_waiting) > WAITING_MAX:
         _waiting.pop(next(iter(_waiting)), None)
-    name, _ = calls.opening_of(call.tool)
-    _emit(call, f"paused {name}", call.identity.attributes, None)
 
 
 def _is_alone(call_id: str, call: Call) -> bool:
@@ -196,17 +214,3 @@ def _of_request(request: Request) -> bytes:
     if request.session_id:
         attributes += plugin.text_once(calls.MCP_SESSION_ID, request.session_id)
     return attributes
-
-
-def _emit(call: Call, name: str, attributes: bytes, error: str | None) -> None:
-    plugin.emit(
-        call.trace_id,
-        call.span_id,
-        call.parent_id,
-        name,
-        c.KIND_SERVER,
-        call.start_ns,
-        max(call.start_ns, time_ns()),
-        attributes,
-        error,
-    )

@@ -1,7 +1,6 @@
 """What a decorator or a middleware was told: who pays, what a call costs us, whether `_meta` is believed."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -10,18 +9,26 @@ from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp.calls import amount_of, identity_of
-from aforo_mcp.requests import Request
+from aforo_mcp.requests import NOBODY, Request
 
 _MCP_SERVER: Final = Identity(product_type=c.MCP_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of metering. `cost` is what each call costs us, in USD; None where that is not fixed."""
+    """The terms of metering. `cost` is what each call costs us, in USD; None where that is not fixed.
+
+    `of_server` is the identity as that of an MCP server, unless it says that it is something else.
+    """
 
     identity: Identity
     cost: Decimal | None = None
     trust_meta: bool = True
+    of_server: Identity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out what does not change from call to call."""
+        object.__setattr__(self, "of_server", self.identity.over(_MCP_SERVER))
 
     def payer(self, request: Request | None) -> Identity:
         """Who a call is billed to: whom these terms name, then the request's `_meta`, then its access token,
@@ -29,20 +36,21 @@ class Terms:
         child of our proxy that this process is.
         """
         found, ambient = self.identity, plugin.current_identity()
-        if request is not None:
-            if self.trust_meta:
-                for stated in (request.meta, request.headers):
-                    if stated:
-                        found = found.over(identity_of(stated))
+        if ambient.product_type == c.AGENTIC_API and plugin.is_product_type_assumed():
+            # Nobody has said that this server is anything but an MCP server.
+            found = self.of_server
+        if request is None or request.is_bare:
+            return found.over(ambient)
+        if self.trust_meta and request.meta:
+            found = found.over(identity_of(request.meta))
+        if self.trust_meta and request.headers:
+            found = found.over(identity_of(request.headers))
+        if request.caller is not NOBODY:
             found = found.over(request.caller)
-        if ambient.product_type == c.AGENTIC_API and "AFORO_PRODUCT_TYPE" not in os.environ:
-            # The SDK's own default: nobody has said that this server is anything but an MCP server.
-            found = found.over(_MCP_SERVER)
         found = found.over(ambient)
-        if request is not None:
-            session_id = request.session_id or (request.link.session_id if request.link is not None else "")
-            if session_id and found.session_id is None:
-                found = found.over(Identity(session_id=session_id))
+        session_id = request.session_id or (request.link.session_id if request.link is not None else "")
+        if session_id and found.session_id is None:
+            found = found.over(Identity(session_id=session_id))
         return found
 
 

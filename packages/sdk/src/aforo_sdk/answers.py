@@ -58,6 +58,11 @@ _NESTED: Final = {
 }
 
 
+_FLAT: Final = _FLAT_PARTS | _TOTALS
+USAGE_KEYS: Final = frozenset({*_FLAT, *_NESTED})
+"""An object that has none of these keys counts no tokens."""
+
+
 class Answer(NamedTuple):
     """What a model answered, without a word of it.
 
@@ -99,10 +104,10 @@ def quality_of(tokens: Mapping[str, int]) -> str:
 def tokens_of_usage(raw: Mapping[str, Any]) -> dict[str, int]:
     """The counts of a provider's usage object under their attributes, totals made inclusive."""
     tokens: dict[str, int] = {}
-    take_counts(tokens, raw, _FLAT_PARTS)
-    take_counts(tokens, raw, _TOTALS)
-    for key, names in _NESTED.items():
-        take_counts(tokens, raw.get(key), names)
+    take_counts(tokens, raw, _FLAT)
+    for key in raw:
+        if key in _NESTED:
+            take_counts(tokens, raw[key], _NESTED[key])
     raise_cache_writes(tokens)
     if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
         if "prompt_tokens" not in raw and c.INPUT_TOKENS in tokens:  # Anthropic's input is what is left

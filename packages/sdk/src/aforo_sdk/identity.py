@@ -56,7 +56,10 @@ class Identity:
 
     def over(self, base: "Identity") -> "Identity":
         """This identity with its unknown fields filled from `base`."""
-        return _merged(self, base)
+        try:
+            return _merged[self.attributes, base.attributes]
+        except KeyError:
+            return _merge(self, base)
 
     def items(self) -> list[tuple[str, str]]:
         """The known fields as (attribute name, value)."""
@@ -65,6 +68,9 @@ class Identity:
 
 
 UNKNOWN: Final = Identity()
+MERGED_MAX: Final = 1024
+_merged: Final[dict[tuple[bytes, bytes], Identity]] = {}
+"""What comes of one identity over another, by their attributes: every call asks, and bytes know their hash."""
 in_context: Final[ContextVar[Identity]] = ContextVar("aforo_identity", default=UNKNOWN)
 
 
@@ -80,11 +86,14 @@ def from_context(context: Context | None = None) -> Identity:
     return own if stated is UNKNOWN else own.over(stated)
 
 
-@lru_cache(maxsize=1024)
-def _merged(own: Identity, base: Identity) -> Identity:
+def _merge(own: Identity, base: Identity) -> Identity:
     if base == UNKNOWN:
         return own
-    return Identity(*[getattr(own, name) or getattr(base, name) for name in ATTRIBUTE_NAMES])
+    merged = Identity(*[getattr(own, name) or getattr(base, name) for name in ATTRIBUTE_NAMES])
+    if len(_merged) >= MERGED_MAX:
+        _merged.clear()
+    _merged[own.attributes, base.attributes] = merged
+    return merged
 
 
 def _from_baggage(*values: object) -> Identity:

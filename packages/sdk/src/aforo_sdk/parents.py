@@ -44,8 +44,8 @@ def current_parent() -> tuple[int, int] | None:
     None when there is neither: the caller starts a trace of its own.
     """
     enclosing = open_span.get()
-    if enclosing is None and not get_current():  # the usual case, in one step
-        return None
+    if not get_current():  # nothing of OpenTelemetry's here at all: the usual case, in one step
+        return None if enclosing is None else (enclosing.trace_id, enclosing.span_id)
     ambient = trace.get_current_span()
     if enclosing is not None and not (isinstance(ambient, Metered) and ambient is not enclosing.ambient):
         return enclosing.trace_id, enclosing.span_id
@@ -75,7 +75,8 @@ class Inside:
         self._payers: Token[Identity] | None = None
 
     def __enter__(self) -> Self:
-        opened = OpenSpan(self._trace_id, self._span_id, self._agent_name, trace.get_current_span())
+        ambient = trace.get_current_span() if get_current() else trace.INVALID_SPAN
+        opened = OpenSpan(self._trace_id, self._span_id, self._agent_name, ambient)
         self._spans = open_span.set(opened)
         self._payers = in_context.set(self._payer)
         return self
@@ -84,8 +85,11 @@ class Inside:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._payers is not None and self._spans is not None:
-            put_back(in_context, self._payers)
-            put_back(open_span, self._spans)
+            try:
+                in_context.reset(self._payers)
+                open_span.reset(self._spans)
+            except (ValueError, RuntimeError):
+                pass  # begun in another context, where nothing of ours is set now
 
 
 def put_back(variable: ContextVar[Any], token: Token[Any]) -> bool:

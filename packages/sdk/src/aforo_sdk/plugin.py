@@ -15,6 +15,7 @@ OpenTelemetry context.
 
 from aforo_sdk.answers import (
     COUNT_MAX,
+    USAGE_KEYS,
     Answer,
     answer_of_usage,
     quality_of,
@@ -40,11 +41,12 @@ from aforo_sdk.operations import (
     workflow,
 )
 from aforo_sdk.parents import Inside, current_parent, put_back
-from aforo_sdk.runtime import capture_content, current_identity, emit
+from aforo_sdk.runtime import capture_content, current_identity, emit, is_product_type_assumed
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
 __all__ = [
     "COUNT_MAX",
+    "USAGE_KEYS",
     "Answer",
     "Identity",
     "Inside",
@@ -61,6 +63,7 @@ __all__ = [
     "emit",
     "error_type_of",
     "integer",
+    "is_product_type_assumed",
     "model_call",
     "new_span_id",
     "new_trace_id",

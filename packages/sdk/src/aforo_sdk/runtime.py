@@ -92,9 +92,14 @@ def current_identity(context: Context | None = None) -> Identity:
     """Who pays for what happens now: our context over W3C baggage (of `context`, None = current) over the
     defaults.
     """
-    stated = identity.from_context(context)
     defaults = (_settings or settings()).identity
+    stated = identity.from_context(context)
     return defaults if stated is identity.UNKNOWN else stated.over(defaults)
+
+
+def is_product_type_assumed() -> bool:
+    """Whether nobody told this process what it sells, so that its product type is the SDK's own default."""
+    return (_settings or settings()).origins["product_type"] == "default"
 
 
 def capture_content() -> bool:

@@ -93,12 +93,19 @@ class Spool:
             if size > self._room and self._busy:
                 self._deferred.append(record)
                 return True
-            if (size <= self._room or self._make_room(size)) and self._write(record, size):
-                self._room -= size
-                waiting = self.waiting = self.waiting + 1
-                if waiting in _WAKE_AT:
-                    self._wake()
-                return True
+            if size <= self._room or self._make_room(size):
+                try:
+                    written = os.write(self._descriptor, record)
+                except OSError as error:
+                    written = self._write_anew(record, error)
+                if written == size:
+                    self._room -= size
+                    waiting = self.waiting = self.waiting + 1
+                    if waiting in _WAKE_AT:
+                        self._wake()
+                    return True
+                if written >= 0:
+                    self._take_back(written)
         self.speak()
         return False
 
@@ -110,23 +117,26 @@ class Spool:
         while self._notices:
             warn_once(*self._notices.popleft())
 
-    def _write(self, record: bytes, size: int, last_try: bool = False) -> bool:
-        try:
-            written = os.write(self._descriptor, record)
-        except OSError as error:
-            if error.errno in _FULL or last_try:
-                return self._refuse(f"writing to {self.folder} failed: {error}")
-            # The descriptor was closed under us (a daemon closing all it has): go on in a new segment.
+    def _write_anew(self, record: bytes, error: OSError) -> int:
+        """Write after a failure, in a new segment if that can help: how many bytes went in, -1 if refused."""
+        if error.errno not in _FULL:
+            # The descriptor was closed under us (a daemon closing all it has).
             with self._changing():
                 self._let_go()
                 if not self._open():
-                    return False
-            return self._write(record, size, last_try=True)
-        if written == size:
-            return True
+                    return -1
+            try:
+                return os.write(self._descriptor, record)
+            except OSError as second:
+                error = second
+        self._refuse(f"writing to {self.folder} failed: {error}")
+        return -1
+
+    def _take_back(self, written: int) -> None:
+        """Remove the part of a record that found room, and refuse the whole."""
         with suppress(OSError):
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-        return self._refuse(f"no space left for {self.folder}")
+        self._refuse(f"no space left for {self.folder}")
 
     def _make_room(self, size: int) -> bool:
         """Have a segment open that may take `size` more bytes; False when the spool may not."""

@@ -74,7 +74,11 @@ def text(key: str, value: str) -> bytes:
 
 def text_once(key: str, value: str) -> bytes:
     """The span attribute `key` = `value`, not remembered: for what never comes again (ids)."""
-    return utf8(key, value[:TEXT_LENGTH_MAX].encode("utf-8", "replace"))
+    encoded = value[:TEXT_LENGTH_MAX].encode("utf-8", "replace")
+    try:
+        return _text_heads[key, len(encoded)] + encoded
+    except KeyError:
+        return utf8(key, encoded)
 
 
 def utf8(key: str, encoded: bytes) -> bytes:

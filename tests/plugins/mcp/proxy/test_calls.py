@@ -52,6 +52,54 @@ def test_status(answer: object, status: str) -> None:
     assert calls.status_of(answer) == status
 
 
+PART = st.sampled_from(
+    [
+        None,
+        {},
+        {"result": "3"},
+        {"usage": {"input_tokens": 3}},
+        {"total_provider_cost": "0.01"},
+        {"prompt_tokens": 2},
+    ]
+)
+KIND = st.sampled_from(["complete", "input_required", None])
+OPTIONAL = {
+    "content": PART,
+    "structuredContent": PART,
+    "structured_content": PART,
+    "_meta": PART,
+    "meta": PART,
+    "resultType": KIND,
+    "result_type": KIND,
+    "code": st.just(-32001),
+    "input_required": st.just({"resultType": "input_required"}),
+}
+
+
+@given(
+    st.fixed_dictionaries({"isError": st.booleans()}, optional=OPTIONAL)
+    | st.fixed_dictionaries({"is_error": st.booleans()}, optional=OPTIONAL)
+)
+def test_what_is_plain_says_nothing(fields: dict[str, Any]) -> None:
+    """A result that is taken for plain is a success that asks for nothing, and reports nothing."""
+    for result in (fields, SimpleNamespace(**fields)):
+        if calls.is_plain(result):
+            assert calls.status_of(result) == "SUCCESS"
+            assert calls.asked_by(result) is result
+            assert not calls.is_interim(result)
+            assert calls.cost_of(result) == calls.NOTHING
+
+
+@pytest.mark.parametrize("content", [None, {}, {"result": "3"}, {"customers": 3}])
+def test_most_results_are_plain(content: object) -> None:
+    """What servers make of a function that returns text, or an object of the program's, is plain in any form."""
+    assert calls.is_plain({"content": [], "isError": False, "structuredContent": content})
+    meta = {"fastmcp": {"wrap_result": True}}
+    assert calls.is_plain(SimpleNamespace(content=[], is_error=False, structured_content=content, meta=meta))
+    assert not calls.is_plain(ValueError())
+    assert not calls.is_plain({"isError": False, "resultType": "input_required"})
+
+
 def test_a_wrapped_timeout_is_a_timeout() -> None:
     """An exception that a framework raised from a timeout is one."""
     error = ValueError("tool failed")
