@@ -88,10 +88,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "event_id": owner.data("/v1/usage-events", **PARAMETERS)[0]["eventId"],
             "quarantineId": owner.data("/v1/intake/quarantine")[0]["quarantineId"],
         }
-        source = owner("POST", "/v1/webhook-sources", json={"provider": "custom", "displayName": SECRET})
-        values["source_id"] = source.json()["data"]["sourceId"]
-        owner("POST", source.json()["data"]["path"], json={"customerId": f"{SECRET}-co"})
-        values["delivery_id"] = owner.data("/v1/webhook-deliveries")[0]["deliveryId"]
         yield Scene(owner, other, owner.key(customerId="beta"), values)
 
 

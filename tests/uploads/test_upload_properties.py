@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aforo_collector.app import opened
+from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.upload import Upload
 from aforo_collector.service import upload_jobs
 from aforo_collector.service.uploads import Uploads
@@ -39,12 +40,12 @@ def csv_of(rows: list[tuple[int, str, str, str]]) -> bytes:
     return "\n".join(["event_id,customer,metric,quantity", *lines, ""]).encode()
 
 
-def uploaded(uploads: Uploads, content: bytes) -> Any:
+def uploaded(uploads: Uploads, content: bytes, caller: Identity = NOBODY) -> Any:
     """The progress of an upload at its end."""
     upload_id, incoming = uploads.receive()
     incoming.write([content])
     form, digest, size = uploads.examine(incoming, "a.csv")
-    upload = Upload(upload_id, 1, "a.csv", form, digest, len(content), size, NOW_NS)
+    upload = Upload(upload_id, 1, "a.csv", form, digest, len(content), size, NOW_NS, caller=caller)
     job, _ = uploads.queue(upload, incoming)
     deadline = time.monotonic() + TIMEOUT_S
     while not job.progress.is_over:
@@ -131,3 +132,12 @@ def test_a_job_that_is_stopped_anywhere_ends_the_same(
                          progress.rejected, dict(progress.errors), progress.state)  # fmt: skip
                 outcomes.append((books, recorded(collector)))
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_credential_says_who_pays_whatever_a_file_says(tmp_path: Path) -> None:
+    """Rows of an upload under a customer's credential are that customer's, as on every other way in."""
+    rows = [(1, "acme", "api_calls", "1"), (2, "", "api_calls", "2"), (3, "beta", "api_calls", "3")]
+    with opened(Settings(data=tmp_path, dev=True), quiet) as collector:
+        progress = uploaded(collector.app.state.desk.uploads, csv_of(rows), Identity("beta"))
+        assert progress.recorded == len(rows)
+        assert {customer for _, customer, _, _ in recorded(collector)} == {"beta"}

@@ -53,59 +53,49 @@ class _Read(NamedTuple):
     places: list[Place] | None = None
 
 
-Reader = Callable[[str, Mapping[str, str], bytes], _Read]
+Reader = Callable[[bytes], _Read]
+Chooser = Callable[[str, Mapping[str, str]], Reader]
+"""Finds the reader for a content type and headers, before the body is read; raises `Problem` 415."""
 
 
-def _plain(read: Callable[[bytes], Found], content_type: str, _: Mapping[str, str], body: bytes) -> _Read:
+def _json(read: Reader, content_type: str, _: Mapping[str, str]) -> Reader:
     if content_type not in _JSON:
         detail = f"content type {content_type!r} is not JSON; nothing was recorded, send application/json"
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
-    return _Read(read(body))
+    return read
 
 
-def _single(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+def _single(content_type: str, headers: Mapping[str, str]) -> Reader:
     if content_type == events.CLOUD_EVENT:
-        return _Read(events.cloud_event(body))
+        return lambda body: _Read(events.cloud_event(body))
     if "ce-specversion" in headers:
-        return _Read(events.binary_cloud_event(headers, body))
-    return _plain(events.single, content_type, headers, body)
+        return lambda body: _Read(events.binary_cloud_event(headers, body))
+    return _json(lambda body: _Read(events.single(body)), content_type, headers)
 
 
-def _batch(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
+def _batch(content_type: str, headers: Mapping[str, str]) -> Reader:
     if content_type == events.CLOUD_BATCH:
-        return _Read(events.cloud_events(body))
-    return _plain(events.batch, content_type, headers, body)
+        return lambda body: _Read(events.cloud_events(body))
+    return _json(lambda body: _Read(events.batch(body)), content_type, headers)
 
 
-def _compound(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
-    if content_type not in _JSON:
-        return _plain(events.single, content_type, headers, body)
-    return _Read(*events.compound(body))
-
-
-def _compounds(content_type: str, headers: Mapping[str, str], body: bytes) -> _Read:
-    if content_type not in _JSON:
-        return _plain(events.single, content_type, headers, body)
-    return _Read(*events.compound_batch(body))
-
-
-async def _one(request: Request, read: Reader) -> Response:
+async def _one(request: Request, choose: Chooser) -> Response:
     """A route of one event: what is wrong with it is the answer."""
-    found, report = await _submitted(request, read)
+    found, report = await _submitted(request, choose)
     for fate in report.fates:
         if fate.verdict in (CONFLICT, REJECTED) and not report.recorded + report.duplicates:
             raise _problem(fate)
     return _answer(request, 200, _data(found, report))
 
 
-async def _many(request: Request, read: Reader) -> Response:
-    found, report = await _submitted(request, read)
+async def _many(request: Request, choose: Chooser) -> Response:
+    found, report = await _submitted(request, choose)
     return _answer(request, 202, _data(found, report))
 
 
-async def _tried(request: Request, read: Reader) -> Response:
+async def _tried(request: Request, choose: Chooser) -> Response:
     """Validation alone: what would become of the event."""
-    found, report = await _submitted(request, read, dry=True)
+    found, report = await _submitted(request, choose, dry=True)
     for fate in report.fates:
         if fate.verdict in (CONFLICT, REJECTED):
             raise _problem(fate)
@@ -116,11 +106,12 @@ def _answer(request: Request, status: int, data: dict[str, Any]) -> Response:
     return Answer(data, status, requestId=request.scope["aforo.request_id"])
 
 
-async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
+async def _submitted(request: Request, choose: Chooser, *, dry: bool = False) -> tuple[_Read, IntakeReport]:
     """Read, submit and wait for the commit."""
     desk: Desk = request.app.state.desk
     caller = desk.credentials.caller(request.headers, INGEST)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    read = choose(content_type, request.headers)
     limit = min(BODY_BYTES_MAX, desk.settings.body_bytes_max)
     body = await read_body(request, desk.bodies, limit)
     encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -133,9 +124,7 @@ async def _submitted(request: Request, read: Reader, *, dry: bool = False) -> tu
         raise Problem(413, "BODY_TOO_LARGE", f"{error}; nothing was recorded") from None
     desk.bodies.hold(len(body))
     try:
-        return await _deliver(
-            desk, caller, partial(read, content_type, request.headers, body), len(body), dry
-        )
+        return await _deliver(desk, caller, partial(read, body), len(body), dry)
     finally:
         desk.bodies.release(len(body))
 
@@ -210,33 +199,36 @@ def _problem(fate: Fate) -> Problem:
     return Problem(status, code, f"{detail}; nothing was recorded", errors=errors)
 
 
-_ROUTES: tuple[tuple[str, Callable[[Request, Reader], Awaitable[Response]], Reader], ...] = (
+_Serve = Callable[[Request, Chooser], Awaitable[Response]]
+_ROUTES: tuple[tuple[str, _Serve, Chooser], ...] = (
     ("/v1/ingest", _one, _single),
     ("/v1/meter", _one, _single),
     ("/v1/ingest/test", _tried, _single),
-    ("/v1/ingest/events", _one, partial(_plain, events.apigee)),
+    ("/v1/ingest/events", _one, partial(_json, lambda body: _Read(events.apigee(body)))),
     ("/v1/ingest/batch", _many, _batch),
-    ("/v1/ingest/async-batch", _many, partial(_plain, events.bare)),
+    ("/v1/ingest/async-batch", _many, partial(_json, lambda body: _Read(events.bare(body)))),
 )
-_COMPOUND: tuple[tuple[str, Callable[[Request, Reader], Awaitable[Response]], Reader], ...] = (
-    ("/api/v1/ingest/compound", _one, _compound),
-    ("/api/v1/ingest/compound/batch", _many, _compounds),
+_COMPOUND: tuple[tuple[str, _Serve, Chooser], ...] = (
+    ("/api/v1/ingest/compound", _one, partial(_json, lambda body: _Read(*events.compound(body)))),
+    (
+        "/api/v1/ingest/compound/batch",
+        _many,
+        partial(_json, lambda body: _Read(*events.compound_batch(body))),
+    ),
 )
 
 
-def _endpoint(
-    serve: Callable[[Request, Reader], Awaitable[Response]], read: Reader
-) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(serve: _Serve, choose: Chooser) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await serve(request, read)
+        return await serve(request, choose)
 
     return endpoint
 
 
 ROUTES = [
-    Route(path, _endpoint(serve, read), methods=["POST"])
-    for path, serve, read in (
-        *_ROUTES, *((f"/api{path}", serve, read) for path, serve, read in _ROUTES), *_COMPOUND,
+    Route(path, _endpoint(serve, choose), methods=["POST"])
+    for path, serve, choose in (
+        *_ROUTES, *((f"/api{path}", serve, choose) for path, serve, choose in _ROUTES), *_COMPOUND,
     )
 ]  # fmt: skip
 """The routes of the contract; all but the compound ones answer with and without `/api` in front."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from aforo_collector.domain.credential import Scope
 
 from .access import INGEST, OPEN, Access, access_of
+from .openapi_ingest import SCHEMAS, ingest_paths
 from .problems import PROBLEM
 
 _PROBLEM_SCHEMA = {
@@ -88,10 +89,12 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             if access is not None and access is not OPEN:
                 operation["security"] = _security(access)
                 operation["responses"] = _responses(operation["responses"])
-    paths["/v1/traces"] = {"post": _TRACES | {"security": _security(INGEST)}}
+    for path, operations in {"/v1/traces": {"post": dict(_TRACES)}, **ingest_paths()}.items():
+        operations["post"]["security"] = _security(INGEST)
+        paths[path] = operations
     document["components"] = {
         "securitySchemes": _SECURITY,
-        "schemas": {"Problem": _PROBLEM_SCHEMA, "Answer": _ENVELOPE_SCHEMA},
+        "schemas": {"Problem": _PROBLEM_SCHEMA, "Answer": _ENVELOPE_SCHEMA, **SCHEMAS},
     }
     return document
 

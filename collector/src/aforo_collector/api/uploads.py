@@ -26,8 +26,8 @@ from aforo_collector.views.upload_page import ROWS_SHOWN_MAX, report_page
 
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found
 from .bodies import busy
-from .credentials import Tenant
-from .desk import AtDesk, Desk, OfTenant
+from .credentials import Caller, Tenant
+from .desk import AtDesk, Desk, OfCaller, OfTenant
 from .problems import Problem
 
 FORM_BYTES_MAX = 1024 * 1024
@@ -57,7 +57,7 @@ router = APIRouter(tags=["uploads"])
 
 @router.post("/v1/ingest/upload", response_class=Answer, status_code=202, openapi_extra=_REQUEST)
 @router.post("/api/v1/ingest/upload", response_class=Answer, status_code=202, include_in_schema=False)
-async def upload(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
+async def upload(request: Request, desk: AtDesk, caller: OfCaller) -> Answer:
     """Queue a file of usage events; the same file again is the same job (`meta.repeated`)."""
     try:
         form = UploadForm(request.headers.get("content-type", ""))
@@ -68,7 +68,7 @@ async def upload(request: Request, desk: AtDesk, tenant: OfTenant) -> Answer:
         await _receive(request, form, incoming, desk.settings.upload_bytes_max)
         asked = _asked(form, desk.settings)
         job, repeated = await to_thread.run_sync(
-            _queue, desk, tenant, upload_id, incoming, form.file_name, asked, limiter=_examining
+            _queue, desk, caller, upload_id, incoming, form.file_name, asked, limiter=_examining
         )
     except MalformedForm as error:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
@@ -110,11 +110,12 @@ async def _receive(request: Request, form: UploadForm, incoming: IncomingFile, s
 
 
 def _queue(
-    desk: Desk, tenant: Tenant, upload_id: str, incoming: IncomingFile, file_name: str, asked: dict[str, Any]
+    desk: Desk, caller: Caller, upload_id: str, incoming: IncomingFile, file_name: str, asked: dict[str, Any]
 ) -> tuple[Job, bool]:
     form, digest, unpacked_bytes = desk.uploads.examine(incoming, file_name)
     wanted = Upload(
-        upload_id, tenant.tenant_no, file_name, form, digest, incoming.size_bytes, unpacked_bytes, time_ns(), **asked
+        upload_id, caller.tenant.tenant_no, file_name, form, digest, incoming.size_bytes, unpacked_bytes, time_ns(),
+        caller=caller.identity, **asked,
     )  # fmt: skip
     return desk.uploads.queue(wanted, incoming)
 
