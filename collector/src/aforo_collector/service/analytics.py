@@ -142,7 +142,7 @@ class Analytics:
                 self._members.setdefault(self._who_is(payer), []).append(payer_no)
         items: list[Wire] = []
         last: tuple[str, ...] = ()
-        for key, row in self._rows(after):
+        for key, row in self._rows(after, limit + 1):
             if len(items) == limit:
                 return page(items, cursor_of(json.dumps(last)))
             said = dict(zip((*self._who, *self._what), key, strict=True))
@@ -182,20 +182,22 @@ class Analytics:
             self._groups.append(_Payers(who, payer, plan))
         return number
 
-    def _rows(self, after: tuple[str, ...] | None) -> Iterator[tuple[tuple[str, ...], _Row]]:
-        """Rows in order, from the first one after a key."""
+    def _rows(self, after: tuple[str, ...] | None, count: int) -> Iterator[tuple[tuple[str, ...], _Row]]:
+        """Rows in order, from the first one after a key; `count` is how many will be wanted."""
         whos = sorted(self._members)
-        at = 0 if after is None else bisect_left(whos, after[: len(self._who)])
-        length = _PAYERS_FIRST
+        at = first = 0 if after is None else bisect_left(whos, after[: len(self._who)])
+        length, found = _PAYERS_FIRST, 0
         while at < len(whos):
             rows: dict[tuple[str, ...], _Row] = {}
             for period, roll_up in self._roll_ups(whos[at : at + length]):
                 self._share_out(rows, period, roll_up)
+            at += length
             for key in sorted(rows):
                 if rows[key] and (after is None or key > after):
+                    found += 1
                     yield key, rows[key]
-            at += length
-            length *= 2
+            # As many as are missing, if the others have as much as these had.
+            length = min(len(whos), (count - found) * (at - first) // max(found, 1)) + 1
 
     def _roll_ups(self, whos: list[tuple[str, ...]]) -> Iterator[tuple[int, RollUp]]:
         """(period, roll-up of a group) of what happened."""
