@@ -45,7 +45,7 @@ def test_every_operation_answers_as_it_says(victim: Running) -> None:
         modes = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
         @given(case=st.one_of(modes))
-        @settings(FUZZED, max_examples=6)
+        @settings(FUZZED, max_examples=4)
         def ask(case: schemathesis.Case) -> None:
             response = case.call(base_url=victim.url, timeout=TIMEOUT_S)
             case.validate_response(response, checks=CHECKS)
@@ -133,7 +133,7 @@ def test_no_body_and_no_header_makes_a_route_fail(victim: Running, path: str) ->
             data = response.json()["data"]
             assert data["failed"] == len(data["errors"])
         else:
-            assert response.status_code in (400, 409, 413, 415, 422), response.text
+            assert response.status_code in (400, 403, 409, 413, 415, 422), response.text
             assert response.headers["content-type"] == PROBLEM
             assert response.json()["code"]
 

@@ -34,6 +34,10 @@ _FIELDS = {"grant_type": {"const": GRANT}} | {
 }
 _SCHEMA: dict[str, Any] = {"type": "object", "required": ["grant_type"], "properties": _FIELDS}
 _BODY = {"requestBody": {"required": True, "content": {FORM: {"schema": _SCHEMA}}}}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "RFC 6749, 5.2.", "content": {"application/json": {"schema": _ERROR}}}
+}
 _UNCACHED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -46,7 +50,7 @@ class _Refused(Exception):
         self.status = status
 
 
-@router.post("/oauth/token", response_class=Response, openapi_extra=_BODY)
+@router.post("/oauth/token", response_class=Response, responses=_ERRORS, openapi_extra=_BODY)
 async def token(request: Request, desk: AtDesk) -> Response:
     """Exchange the id and the secret of a client for an access token of 15 minutes.
 

@@ -154,10 +154,12 @@ _BODIES: Final[dict[str, tuple[str, dict[str, _Schema]]]] = {
 _PROBLEMS: Final = {
     "400": "The body, or the one event in it, is not what the route takes.",
     "401": "The API key is missing or not known.",
+    "403": "The credential may not send usage, or `X-Tenant-Id` is not its tenant.",
     "409": "The idempotency key of the one event was used for other contents.",
     "413": "The body is larger than 10 MiB, packed or unpacked.",
     "415": "The body is of another content type.",
     "422": "The catalog has no unit of the one event's metric.",
+    "429": "The key asks too often; send it again after `Retry-After`.",
     "503": "Too much waits to be written; send it again after `Retry-After`.",
     "default": "What else went wrong; nothing was recorded.",
 }
