@@ -44,6 +44,7 @@ def _spellings() -> dict[str, str]:
 SPELLINGS: Final[Mapping[str, str]] = _spellings()
 """What an event may say of its cost, by every spelling: snake_case and camelCase."""
 
+_SAID: Final = frozenset(SPELLINGS)
 COSTS: Final = frozenset(
     name for name, meaning in SPELLINGS.items() if meaning not in ("model", "provider", "step_type")
 )
@@ -104,12 +105,12 @@ def parts_of(
 
 def stated_of(event: UsageEvent) -> Stated:
     """What an event says of the call behind it; what is no count or amount is left out."""
+    if _SAID.isdisjoint(event.metadata) and _SAID.isdisjoint(event.details):
+        return _NOTHING
     said: dict[str, object] = {}
     for fields in (event.metadata, event.details):  # the top level wins
         for name in sorted(name for name in fields if name in SPELLINGS):
             said[SPELLINGS[name]] = fields[name]
-    if not said:
-        return _NOTHING
     tokens = {}
     for pool in ("input", "output", "reasoning", "cache_read", "cache_write"):
         count = said.get(pool)

@@ -10,6 +10,15 @@ from aforo_collector.domain.submission import UsageEvent
 _BY_PREFIX = {prefix_of(product_type): product_type for product_type in PRODUCT_TYPES}
 
 
+def whose_of_event(event: UsageEvent) -> tuple[object, ...]:
+    """All that an event says of whose it is: events that agree in it have one payer and one session."""
+    details = event.details
+    return (
+        event.customer_id, event.metric, event.product_type, event.session_id, event.agent_id, event.trace_id,
+        details.get("appId"), details.get("teamId"),
+    )  # fmt: skip
+
+
 def payer_of_event(event: UsageEvent, catalog: Catalog, caller: Identity) -> Identity:
     """Customer, team, agent or app and product type of an event; no session.
 

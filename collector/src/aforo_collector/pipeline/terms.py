@@ -96,6 +96,10 @@ class Terms:
                     earns.append((FIELDS[unit], each))
         return earns
 
+    def prices_usage(self, metric: str) -> bool:
+        """Whether the plan has a price for a usage event of any metric."""
+        return self._plan is not None and self._plan.price_of(metric) is not None
+
     def usage_revenue(self, metric: str, known: dict[str, str], quantity: Decimal) -> Decimal | None:
         """What a usage event of any metric earns at list price."""
         return estimate(self._plan, metric, known, CONTEXT.plus(quantity))

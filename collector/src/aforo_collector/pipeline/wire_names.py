@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
-TEXT_LENGTHS: Final[Mapping[str, int]] = MappingProxyType({
+TEXT_LENGTHS: Final[Mapping[str, int]] = {
     "customerId": 64, "metricName": 255, "idempotencyKey": 255, "productType": 20, "executionStatus": 20,
     "traceId": 128, "spanId": 32, "sessionId": 64, "agentId": 36, "toolName": 64, "capabilityName": 64,
     "subscriptionId": 64, "sessionBoundary": 20, "endpointPath": 512, "httpMethod": 16, "grpcService": 255,
     "grpcMethod": 128, "grpcStatusCode": 64, "grpcCallType": 64, "gqlOperationType": 20,
     "gqlOperationName": 255, "wsConnectionId": 64, "wsDirection": 64, "wsFrameType": 64, "wsCloseReason": 32,
     "mqttTopic": 500, "mqttClientId": 128, "teamId": 64, "appId": 64,
-})  # fmt: skip
+}  # fmt: skip
 """Fields that are text, each with the most UTF-16 code units it may have."""
 
 INTEGERS: Final = frozenset(
@@ -54,7 +53,7 @@ def snake(name: str) -> str:
 
 
 CANONICAL: Final = {*TEXT_LENGTHS, *INTEGERS, *OBJECTS, "quantity", "occurredAt", "gqlHasErrors"}
-NAMES: Final[Mapping[str, str]] = MappingProxyType(
+NAMES: Final[Mapping[str, str]] = (
     {snake(name): name for name in CANONICAL} | _SPOKEN | {name: name for name in CANONICAL}
 )
 """Every known spelling of a field, and the one that the contract uses."""

@@ -20,7 +20,7 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.measures import stated, units_named
 from aforo_collector.domain.money import CONTEXT, ZERO, plain
 from aforo_collector.domain.shares import Share, shares_of, splits_revenue
-from aforo_collector.domain.usage import Kind, RollUp
+from aforo_collector.domain.usage import Entry, Kind, RollUp
 from aforo_collector.store.event_rows import HOUR_NS
 from aforo_collector.store.roll_up_reads import HOUR_LAST, Grain, Wanted, roll_up_of
 from aforo_collector.store.roll_up_rows import DAY_HOURS
@@ -128,7 +128,13 @@ class Analytics:
         start_ns = 0 if query.start is None else max(0, ns_of(query.start))
         end_ns = HOUR_LAST * HOUR_NS if query.end is None else max(start_ns, ns_of(query.end))
         self._hours, self._cuts = _divided(start_ns, end_ns)
-        self._payers = snapshot.every_payer()
+        customer_id = query.only.get("customerId")
+        self._customer_no = None if customer_id is None else snapshot.customer_no(customer_id)
+        self._payers: Mapping[int, Identity] = {}
+        if customer_id is None:
+            self._payers = snapshot.every_payer()
+        elif self._customer_no is not None:
+            self._payers = snapshot.payers(self._customer_no, customer_id)
         self._groups: list[_Payers] = []
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._members: dict[tuple[str, ...], list[int]] = {}
@@ -142,7 +148,7 @@ class Analytics:
                 self._members.setdefault(self._who_is(payer), []).append(payer_no)
         items: list[Wire] = []
         last: tuple[str, ...] = ()
-        for key, row in self._rows(after):
+        for key, row in self._rows(after, limit + 1):
             if len(items) == limit:
                 return page(items, cursor_of(json.dumps(last)))
             said = dict(zip((*self._who, *self._what), key, strict=True))
@@ -182,20 +188,22 @@ class Analytics:
             self._groups.append(_Payers(who, payer, plan))
         return number
 
-    def _rows(self, after: tuple[str, ...] | None) -> Iterator[tuple[tuple[str, ...], _Row]]:
-        """Rows in order, from the first one after a key."""
+    def _rows(self, after: tuple[str, ...] | None, count: int) -> Iterator[tuple[tuple[str, ...], _Row]]:
+        """Rows in order, from the first one after a key; `count` is how many will be wanted."""
         whos = sorted(self._members)
-        at = 0 if after is None else bisect_left(whos, after[: len(self._who)])
-        length = _PAYERS_FIRST
+        at = first = 0 if after is None else bisect_left(whos, after[: len(self._who)])
+        length, found = _PAYERS_FIRST, 0
         while at < len(whos):
             rows: dict[tuple[str, ...], _Row] = {}
             for period, roll_up in self._roll_ups(whos[at : at + length]):
                 self._share_out(rows, period, roll_up)
+            at += length
             for key in sorted(rows):
                 if rows[key] and (after is None or key > after):
+                    found += 1
                     yield key, rows[key]
-            at += length
-            length *= 2
+            # As many as are missing, if the others have as much as these had.
+            length = min(len(whos), (count - found) * (at - first) // max(found, 1)) + 1
 
     def _roll_ups(self, whos: list[tuple[str, ...]]) -> Iterator[tuple[int, RollUp]]:
         """(period, roll-up of a group) of what happened."""
@@ -224,19 +232,21 @@ class Analytics:
     def _cut_hours(self) -> list[tuple[int, RollUp]]:
         """The same of the events of hours that lie only partly in the period."""
         found = []
-        reads, customer_id = self._snapshot, self._query.only.get("customerId")
-        customer_no = None if customer_id is None else reads.customer_no(customer_id)
-        payer_nos = [no for no, payer in self._payers.items() if customer_id in (None, payer.customer_id)]
         period_ns = HOUR_NS * {"hour": 1, "day": DAY_HOURS, "": HOUR_LAST}[self._grain.period]
         for hour, start_ns, end_ns in self._cuts:
-            hours = hour, hour + 1
-            left = reads.roll_ups.events(payer_nos, *hours)
-            for _, entry in reads.events.during(customer_no, hours, left):
+            for entry in self._events(hour):
                 if start_ns <= entry.occurred_ns < end_ns and self._admits(entry.payer):
                     number = self._group_of(entry.payer)
                     roll_up = roll_up_of(number, entry.units, entry.occurrence)
                     found.append((entry.occurred_ns // period_ns, roll_up))
         return found
+
+    def _events(self, hour: int) -> Iterator[Entry]:
+        reads, hours = self._snapshot, (hour, hour + 1)
+        left = reads.roll_ups.events(self._payers, *hours)
+        if self._customer_no is None:
+            return reads.events.of_everybody(hour, left)
+        return (entry for _, entry in reads.events.during(self._customer_no, hours, left))
 
     def _share_out(self, rows: dict[tuple[str, ...], _Row], period: int, roll_up: RollUp) -> None:
         """Add a roll-up to the rows that it belongs to."""

@@ -264,9 +264,10 @@ def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None,
     counted = Counted(occurrence.quantity)
     if unit is not None and unit.sampled:
         counted = unit.counted(occurrence.quantity, *sources_of(event))
-    known = stated_fields(event)
-    occurrence = occurrence._replace(
-        label=terms.dimension(occurrence.metric, known),
-        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-    )
+    if terms.prices_usage(occurrence.metric):
+        known = stated_fields(event)
+        occurrence = occurrence._replace(
+            label=terms.dimension(occurrence.metric, known),
+            revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
+        )
     return Booked(occurrence, 0, counted.sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ DEPTH_MAX: Final = 64
 KEPT_BYTES_MAX: Final = 65_536
 FILTERED: Final = "FILTERED"
 """The code of what its unit's conditions keep off the bill."""
+_FLAT: Final = frozenset((str, int, bool, Decimal, type(None)))
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
@@ -23,7 +25,7 @@ def fields_text(fields: Mapping[str, object]) -> str:
     """Some fields as compact JSON with sorted keys, "" for none; raises `Refused` for too much."""
     if not fields:
         return ""
-    if any(isinstance(value, dict | list) for value in fields.values()) and _deeper(fields, DEPTH_MAX):
+    if not _FLAT.issuperset(map(type, fields.values())) and _deeper(fields, DEPTH_MAX):
         detail = f"metadata is nested deeper than {DEPTH_MAX} objects and lists in one another"
         raise Refused("METADATA_TOO_DEEP", detail, "metadata")
     try:

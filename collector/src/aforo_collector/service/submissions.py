@@ -29,7 +29,7 @@ from aforo_collector.domain.submission import (
     UsageEvent,
 )
 from aforo_collector.pipeline.admit import Refused, admit, digest, stated
-from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
+from aforo_collector.pipeline.enrich import payer_of_event, session_of_event, whose_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
@@ -163,6 +163,7 @@ class Submissions:
         """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
         sittings: dict[tuple[Identity, str], Sitting] = {}
+        alike: dict[tuple[object, ...], Sitting] = {}
         numbers = []
         for item in fresh:
             event = item.event
@@ -170,13 +171,13 @@ class Submissions:
                 numbers.append(KEPT_OUT)
                 self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
                 continue
-            payer = payer_of_event(event, catalog, submission.caller)
-            session_id = session_of_event(event)
-            sitting = sittings.get((payer, session_id))
+            whose = whose_of_event(event)
+            sitting = alike.get(whose)
             if sitting is None:
-                sitting = sittings[payer, session_id] = self._bookings.sit(
-                    tenant_no, payer, session_id, now_ns
-                )
+                place = payer_of_event(event, catalog, submission.caller), session_of_event(event)
+                if place not in sittings:
+                    sittings[place] = self._bookings.sit(tenant_no, *place, now_ns)
+                sitting = alike[whose] = sittings[place]
             numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
         for sitting in sittings.values():
             self._bookings.settle(sitting, now_ns)

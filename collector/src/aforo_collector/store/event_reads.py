@@ -101,18 +101,16 @@ class EventReads:
         return found[:count_max]
 
     def during(
-        self, customer_no: int | None, hours: tuple[int, int], left: int, before_no: int | None = None
+        self, customer_no: int, hours: tuple[int, int], left: int, before_no: int | None = None
     ) -> Iterator[tuple[int, Entry]]:
-        """Net entries of a customer, or of the tenant, that occurred in the hours [from, to) since 1970, latest
-        recorded first.
+        """Net entries that occurred in the hours [from, to) since 1970, latest recorded first.
 
         `left` is how many there are below `before_no`; the search ends when all are found, so that a recent
         period costs the same however long the history is. Yields how many were left, and the entry.
         """
-        conditions = [_NET, "e.occurred_ns >= ?", "e.occurred_ns < ?", "p.tenant_no = ?"]
-        values = [*(hour * HOUR_NS for hour in hours), self._tenant_no]
-        found = self._at(hours) if customer_no is None else self._descending(customer_no, before_no)
-        for numbers in found:
+        conditions = [_NET, "e.occurred_ns >= ?", "e.occurred_ns < ?"]
+        values = [hour * HOUR_NS for hour in hours]
+        for numbers in self._descending(customer_no, before_no):
             for end in range(len(numbers), 0, -CHUNK_EVENTS):
                 if left <= 0:
                     return
@@ -121,14 +119,19 @@ class EventReads:
                     yield left, entry
                     left -= 1
 
-    def _at(self, hours: tuple[int, int]) -> Iterator[list[int]]:
-        """Numbers of whatever occurred in the hours, of all tenants, backwards in ascending chunks."""
+    def of_everybody(self, hour: int, left: int) -> Iterator[Entry]:
+        """Net entries of the tenant that occurred in an hour since 1970, latest recorded first.
+
+        `left` is how many there are. It is looked through the events of all, backwards, until they are found.
+        """
         found = self._db.execute(
             "SELECT event_no FROM usage_events WHERE occurred_ns >= ? AND occurred_ns < ? ORDER BY event_no DESC",
-            [hour * HOUR_NS for hour in hours],
+            (hour * HOUR_NS, (hour + 1) * HOUR_NS),
         )
-        while chunk := found.fetchmany(CHUNK_EVENTS):
-            yield [row[0] for row in reversed(chunk)]
+        while left > 0 and (chunk := found.fetchmany(min(left, CHUNK_EVENTS))):
+            entries = self.entries((row[0] for row in chunk), [_NET, "p.tenant_no = ?"], [self._tenant_no])
+            yield from reversed(entries)
+            left -= len(entries)
 
     def _ascending(self, customer_no: int | None, from_no: int) -> Iterator[list[int]]:
         """Numbers of a customer's or the tenant's events, segment by segment."""

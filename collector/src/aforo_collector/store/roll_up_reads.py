@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from aforo_collector.domain.usage import Counts, Kind, Occurrence, RollUp
@@ -22,6 +23,9 @@ _SUMS: Final = {
     f"kind <> {Kind.USAGE:d}": [f"sum({name})" for name in SUMMED],
 }
 """What to add up of which rows: usage events of any metric have no tokens and no calls."""
+
+
+_counted = itemgetter(*(COUNTS.index(name) for name in Counts._fields))
 
 
 class Grain(NamedTuple):
@@ -134,7 +138,7 @@ class RollUpReads:
     def events(self, payer_nos: Iterable[int], hour_from: int, hour_to: int) -> int:
         """How many occurrences the hours [hour_from, hour_to) have, net."""
         row = self._db.execute(
-            "SELECT sum(events) FROM json_each(?) payer CROSS JOIN usage_hourly ON payer_no = payer.value"
+            "SELECT sum(events) FROM json_each(?) j CROSS JOIN usage_hourly ON payer_no = j.value"
             " WHERE hour >= ? AND hour < ?",
             (json.dumps(list(payer_nos)), hour_from, hour_to),
         ).fetchone()
@@ -163,5 +167,4 @@ def roll_up_of(group: int, units: int, occurrence: Occurrence) -> RollUp:
 
 
 def _counts(sums: Sums) -> Counts:
-    found = dict(zip(COUNTS, sums, strict=False))
-    return Counts(*(found[name] for name in Counts._fields))
+    return Counts._make(_counted(sums))

@@ -65,8 +65,8 @@ class Snapshot:
     def every_payer(self) -> dict[int, Identity]:
         """Who has used something at anybody's expense, by payer number."""
         rows = self._db.execute(
-            "SELECT payer_no, customer_id, team_id, agent_id, app_id, product_type FROM payers p"
-            " JOIN customers USING (customer_no) WHERE p.tenant_no = ?",
+            "SELECT payer_no, customer_id, team_id, agent_id, app_id, product_type FROM customers c"
+            " JOIN payers USING (customer_no) WHERE c.tenant_no = ?",
             (self._tenant_no,),
         )
         return {row[0]: Identity(*row[1:]) for row in rows}

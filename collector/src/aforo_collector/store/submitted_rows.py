@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -99,20 +100,20 @@ class KeyRows:
 
     def find(self, tenant_no: int, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
         """{key: (digest, event number)} of those that are known; 0 is no event."""
-        found: dict[str, tuple[bytes, int]] = {}
-        for key in keys:
-            row = self._db.execute(
-                "SELECT digest, event_no FROM event_keys WHERE tenant_no = ? AND key = ?", (tenant_no, key)
-            ).fetchone()
-            if row is not None:
-                found[key] = row
-        return found
+        if not keys:
+            return {}
+        rows = self._db.execute(
+            "SELECT known.key, digest, event_no FROM json_each(?) wanted"
+            " CROSS JOIN event_keys known ON tenant_no = ? AND known.key = wanted.value",
+            (json.dumps(keys), tenant_no),
+        )
+        return {key: (digest, event_no) for key, digest, event_no in rows}
 
     def put(self, tenant_no: int, rows: Iterable[tuple[str, bytes, int]]) -> None:
         """Keep (key, digest, event number); a key that is known gets the new ones."""
         self._db.executemany(
             "INSERT OR REPLACE INTO event_keys VALUES (?, ?, ?, ?)",
-            [(tenant_no, key, digest, event_no) for key, digest, event_no in rows],
+            sorted((tenant_no, key, digest, event_no) for key, digest, event_no in rows),
         )
 
     def move(self, tenant_no: int, key: str, event_no: int) -> None:

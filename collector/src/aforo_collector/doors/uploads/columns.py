@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aforo_collector.domain.submission import RawEvent, Refusal
@@ -143,18 +142,4 @@ def _with_extras(metadata: Values | None, names: Sequence[str], extras: Sequence
 
 def _objects(names: Sequence[str], columns: Iterable[Values]) -> list[Any]:
     """Objects with these names, of the values of each row."""
-    rows: list[Any] = _maker(len(names))(*names)(zip(*columns, strict=True))
-    return rows
-
-
-@lru_cache(64)
-def _maker(width: int) -> Callable[..., Any]:
-    """A display like `{name0: value0, name1: value1}`, which is four times as fast as `dict(zip(…))`.
-
-    Nothing of what a file says is evaluated: the text depends on the number of names alone.
-    """
-    numbers = range(width)
-    pairs = ", ".join(f"name{n}: value{n}" for n in numbers)
-    names, values = (", ".join(f"{word}{n}" for n in numbers) for word in ("name", "value"))
-    made: Callable[..., Any] = eval(f"lambda {names}: lambda rows: [{{{pairs}}} for {values}, in rows]")  # noqa: S307
-    return made
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
