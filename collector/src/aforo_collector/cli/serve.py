@@ -55,6 +55,8 @@ def _told(name: str) -> str:
 @click.option("--backfill-days-max", metavar="DAYS", help=_told("backfill_days_max"))
 def serve(**flags: Any) -> int:
     """Run until SIGTERM or Ctrl-C; what was answered is on disk either way."""
+    # What other distributions plug into pydantic can take longer to load than everything here.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from aforo_collector.app import opened
     from aforo_collector.store.folder_lock import FolderInUse
     from aforo_collector.store.sqlite import StoreError
