@@ -87,7 +87,8 @@ def test_a_dry_run_says_what_would_happen(collector: Running) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("customerId", "another"), ("metricName", "api.steps"), ("quantity", 2), ("occurredAt", instant(hours=1)),
+        ("customerId", "another"), ("metricName", "api.steps"), ("quantity", 2),
+        pytest.param("occurredAt", instant(hours=1), id="occurredAt"),
         ("sessionId", "s"), ("agentId", "a"), ("traceId", "t"), ("toolName", "search"), ("executionStatus", "ERROR"),
         ("executionDurationMs", 5), ("productType", "AI_AGENT"), ("metadata", {"region": "us"}),
         ("metadata", {"region": "eu", "n": 1}), ("statusCode", 200), ("surprise", 1),
