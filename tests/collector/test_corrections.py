@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -202,3 +203,38 @@ def test_what_was_refused_can_be_sent_again_put_right() -> None:
         balance = readings.reading(made).intake_balance(made.tenant_no)
         outcomes = ("recorded", "duplicates", "conflicts", "rejected")
         assert balance["received"] == sum(balance[name] for name in outcomes)
+
+
+def test_customers_that_are_not_in_the_catalog_can_be_refused() -> None:
+    """Under `unknown_customers = "reject"` their usage is set aside, and billed from there once they are in."""
+    catalog = readings.catalog()
+    strict = replace(catalog, unknown_customers="reject")
+    with readings.engine(replace(strict, customers=())) as made:
+        call = span(1, **CHAT, aforo__customer__id="acme", aforo__session__id="s-1")
+        made.bring(body([call]), made.submission(EVENT))
+        reading = readings.reading(made)
+        aside = reading.quarantine(made.tenant_no)["items"]
+        assert [one["code"] for one in aside] == ["UNKNOWN_CUSTOMER", "UNKNOWN_CUSTOMER"]
+        assert reading.usage_events(made.tenant_no, customer_id="acme")["items"] == []
+
+        made.catalog = strict
+        made.intake.contracts.use(made.tenant_no, strict)
+        quarantine = Quarantine(made.store, made.intake)
+        replayed = {
+            work(
+                made, lambda now, n=int(one["quarantineId"]): quarantine.replay(made.tenant_no, n, {}, now)
+            ).verdict
+            for one in aside
+        }
+        got = bills(made)
+        assert replayed == {"reviewed", "recorded"}
+        assert readings.reading(made).quarantine(made.tenant_no)["items"] == []
+
+    with readings.engine(strict) as made:
+        made.bring(body([call]), made.submission(EVENT))
+        expected = bills(made)
+    doors = [
+        view.pop("door") for part in (got, expected) for listed in part for view in listed if "door" in view
+    ]
+    assert "quarantine" in doors
+    assert got == expected

@@ -43,7 +43,10 @@ async def assign(request: Request, desk: AtDesk, tenant: OfTenant, number: Quara
 
 @router.post("/quarantine/{quarantineId}/replay", response_class=Answer)
 async def replay(request: Request, desk: AtDesk, tenant: OfTenant, number: QuarantineNo) -> Answer:
-    """Submit an event again, with the fields of the body changed; it leaves the quarantine unless refused again."""
+    """Submit an event again, with the fields of the body changed; it leaves the quarantine unless refused again.
+
+    The spans of a trace are looked at again instead: `outcome` is `reviewed`.
+    """
     changes = await object_of(request, desk.bodies)
     fate = await to_thread.run_sync(desk.corrections.replay, tenant.tenant_no, number, changes)
     told = found(fate, f"item {number} in quarantine")

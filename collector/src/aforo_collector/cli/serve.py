@@ -144,7 +144,9 @@ def _greet(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     where = f"[{host}]" if ":" in host else host
     _say(f"data in {settings.data}")
-    _say("doors open: POST /v1/traces (OTLP/HTTP, protobuf and JSON)")
+    _say(
+        "doors open: POST /v1/traces (OTLP/HTTP), /v1/ingest (events), /v1/ingest/webhook, /v1/ingest/upload"
+    )
     if settings.dev:
         _say("development: tenant dev, API key sk_test_dev, or none")
     _say(f"listening on http://{where}:{port}")

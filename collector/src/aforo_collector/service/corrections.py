@@ -37,15 +37,6 @@ class Corrections:
             return bookings.take_back(tenant_no, bookings.recall(submitted_no), now_ns) > 0
         return self._intake.strike(tenant_no, self._span_event_no(tenant_no, event_id), now_ns) > 0
 
-    def void_numbered(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
-        """As `void`, of a submitted event by the number of any of its parts; what replaced it is voided."""
-        bookings = self._intake.bookings
-        recalled = bookings.recall(event_no)
-        found = self._store.keys.find(tenant_no, [recalled.item.key]).get(recalled.item.key)
-        if found is not None and found[1] > 0 and found[1] != recalled.parts[0][0]:
-            recalled = bookings.recall(found[1])
-        return bookings.take_back(tenant_no, recalled, now_ns) > 0
-
     def amend(self, tenant_no: int, event_id: str, changes: Mapping[str, object], now_ns: int) -> bool:
         """Book a submitted event again with some of its fields changed; False if that changes nothing.
 

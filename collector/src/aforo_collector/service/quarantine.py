@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, Submission
 from aforo_collector.domain.usage import SetAside
@@ -14,6 +15,9 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 from .corrections import NotCorrectable
 from .intake import Intake
 from .submissions import QUARANTINE
+
+REVIEWED: Final = "reviewed"
+"""What became of spans: what they count for was looked at again."""
 
 
 class Quarantine:
@@ -47,7 +51,8 @@ class Quarantine:
     ) -> Fate | None:
         """Submit an event again, with some fields changed; None when nothing of that number is in quarantine.
 
-        It leaves the quarantine unless it is refused again. The spans of a trace are looked at again. Raises
+        It leaves the quarantine unless it is refused again. The spans of a trace are looked at again instead
+        (REVIEWED), and leave the quarantine where nothing stands against them any more. Raises
         `NotCorrectable` for what was not kept.
         """
         found = self._store.set_aside(tenant_no, quarantine_no)
@@ -56,7 +61,7 @@ class Quarantine:
         aside, body, caller = found
         if aside.trace_id:
             self._intake.review(tenant_no, aside.trace_id)
-            return Fate(REJECTED)
+            return Fate(REVIEWED)
         event = self._event(aside, body)
         event.update((NAMES.get(name, name), value) for name, value in changes.items())
         submission = Submission(tenant_no, QUARANTINE, [event], caller, keeps_refused=True)
