@@ -13,6 +13,7 @@ from .sample_reads import SampleReads
 from .session_reads import SessionReads
 from .span_reads import SpanReads
 from .texts import Texts
+from .trace_keys import trace_number
 
 
 class Snapshot:
@@ -48,10 +49,7 @@ class Snapshot:
 
     def trace_no(self, trace_id: bytes) -> int | None:
         """The number of a trace."""
-        row = self._db.execute(
-            "SELECT trace_no FROM traces WHERE trace_id = ? AND tenant_no = ?", (trace_id, self._tenant_no)
-        ).fetchone()
-        return row[0] if row else None
+        return trace_number(self._db, self._tenant_no, trace_id)
 
     def payers(self, customer_no: int, customer_id: str) -> dict[int, Identity]:
         """Who has used something at a customer's expense, by payer number."""

@@ -7,7 +7,12 @@ canonical decimal text, times nanoseconds since 1970, span ids signed integers.
 
 from __future__ import annotations
 
-STEPS = (
+import sqlite3
+from collections.abc import Callable
+
+from .key_moves import index_keys
+
+STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
 CREATE TABLE counters (name TEXT PRIMARY KEY, next_no INTEGER NOT NULL) WITHOUT ROWID;
 
@@ -242,5 +247,19 @@ CREATE TABLE upload_events (
     PRIMARY KEY (job_no, first_no)
 ) WITHOUT ROWID;
 """,
+    index_keys,
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
+
+
+def take_steps(connection: sqlite3.Connection, version: int, wanted: int) -> None:
+    """Bring a file from a version to a later one, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    for step in STEPS[version:wanted]:
+        if isinstance(step, str):
+            for statement in step.split(";"):
+                connection.execute(statement)
+        else:
+            step(connection)
+    connection.execute(f"PRAGMA user_version = {wanted}")
+    connection.execute("COMMIT")
