@@ -19,8 +19,9 @@ from .key_runs import KeyRuns
 
 REGION_KEYS = 5_120
 """New keys that are kept in memory until they become a run: some 1 MB of it."""
-HASTE = 4
-"""Keys that each merge moves for every new key: above 1, so that it ends before the next one is due."""
+HASTE = 6
+"""Keys that each merge moves for every new key: the more, the fewer runs there are to look into, and the longer
+a commit may take."""
 
 
 class KeyIndex:

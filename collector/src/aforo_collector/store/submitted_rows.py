@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from aforo_collector.domain.identity import Identity
@@ -91,34 +90,3 @@ class SubmittedRows:
             " ORDER BY event_no LIMIT ?",
             (first_no, last_no, count),
         ).fetchall()
-
-
-class KeyRows:
-    """Idempotency keys: kept for ever, each with the hash of what came under it and the event it became."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-
-    def find(self, tenant_no: int, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
-        """{key: (digest, event number)} of those that are known; 0 is no event."""
-        if not keys:
-            return {}
-        rows = self._db.execute(
-            "SELECT known.key, digest, event_no FROM json_each(?) wanted"
-            " CROSS JOIN event_keys known ON tenant_no = ? AND known.key = wanted.value",
-            (json.dumps(keys), tenant_no),
-        )
-        return {key: (digest, event_no) for key, digest, event_no in rows}
-
-    def put(self, tenant_no: int, rows: Iterable[tuple[str, bytes, int]]) -> None:
-        """Keep (key, digest, event number); a key that is known gets the new ones."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO event_keys VALUES (?, ?, ?, ?)",
-            sorted((tenant_no, key, digest, event_no) for key, digest, event_no in rows),
-        )
-
-    def move(self, tenant_no: int, key: str, event_no: int) -> None:
-        """Let a key name the event that replaced the one it named."""
-        self._db.execute(
-            "UPDATE event_keys SET event_no = ? WHERE tenant_no = ? AND key = ?", (event_no, tenant_no, key)
-        )
