@@ -7,7 +7,7 @@ import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
-from aforo_collector.store.event_keys import NAME, ORDERED_KEYS_MIN, KeyRows, event_no_of
+from aforo_collector.store.event_keys import NAME, ORDERED_KEYS_MIN, STARTS_MAX, KeyRows, event_no_of
 from aforo_collector.store.sqlite import FILE_NAME, Database
 from aforo_collector.store.sqlite_schema import STEPS, take_steps
 from hypothesis import settings
@@ -30,8 +30,9 @@ def ordered(first: int, count: int) -> list[str]:
 
 
 def scattered(first: int, count: int) -> list[str]:
-    """Keys as a generator of random numbers gives them, among those of the counter."""
-    return [f"evt-{digest(str(number)).hex()}" for number in range(first, first + count)]
+    """Keys as a generator of random numbers gives them, some of them among those of the counter."""
+    names = [digest(str(number)).hex() for number in range(first, first + count)]
+    return [f"evt-{name}" if name < "8" else name for name in names]
 
 
 def in_tree(connection: sqlite3.Connection) -> int:
@@ -157,6 +158,23 @@ def test_keys_that_come_in_order_are_kept_in_order(tmp_path: Path) -> None:
     assert taken(2, [f"upload:{number}" for number in range(1000, 2000)]) == 1000
     assert taken(1, [f"upload:{number}" for number in range(1000, 2000)]) == 1000
     assert taken(1, ordered(5000, ORDERED_KEYS_MIN - 1)) == 0
+    database.close()
+
+
+def test_keys_may_begin_in_any_number_of_ways(tmp_path: Path) -> None:
+    """Beginnings are told apart up to a bound; beyond it, keys are found all the same."""
+    database = Database(tmp_path)
+    keys = KeyRows(database.write)
+    names = [f"{chr(0x4E00 + number * 7 % 20_000)}{number}" for number in range(STARTS_MAX + 3_000)]
+    for at in range(0, len(names), 2_500):
+        database.write.execute("BEGIN")
+        keys.put(1, [(name, b"." * 16, 1) for name in names[at : at + 2_500]])
+        keys.flush()
+        database.write.execute("COMMIT")
+        assert len(keys.find(1, names)) == min(at + 2_500, len(names))
+    [(starts,)] = database.write.execute("SELECT count(*) FROM scattered_starts")
+    assert STARTS_MAX <= starts < len(names)
+    assert len(KeyRows(database.write).find(1, names)) == len(names)
     database.close()
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from aforo_collector.store.key_index import KeyIndex, KeyReads
 from aforo_collector.store.key_pages import FAN, key_of, tables
 from hypothesis import settings
@@ -150,7 +151,33 @@ class Commits(RuleBasedStateMachine):
 
 
 TestCommits = Commits.TestCase
-TestCommits.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestCommits.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize("room_pages", range(0, 60, 15))
+def test_a_flush_that_fails_half_way_leaves_nothing_wrong_in_memory(tmp_path: Path, room_pages: int) -> None:
+    """What is known when a full file has cut a flush off is what was committed before it."""
+    connection = connect(str(tmp_path))
+    connection.executescript(tables("keys"))
+    index = KeyIndex(connection, "keys", 16, REGION_KEYS)
+    items = {key(number): value(number) for number in range(1_000)}
+    names = list(items)
+    for at in range(0, 100, 5):
+        connection.execute("BEGIN")
+        index.put_many({name: items[name] for name in names[at : at + 5]})
+        index.flush()
+        connection.execute("COMMIT")
+
+    connection.execute("BEGIN")
+    index.put_many({name: items[name] for name in names[100:]})
+    [(pages,)] = connection.execute("PRAGMA page_count")
+    connection.execute(f"PRAGMA max_page_count = {pages + room_pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        index.flush()
+    assert not connection.in_transaction  # SQLite has rolled back itself
+    index.forget()
+    assert index.find_many(names) == {name: items[name] for name in names[:100]}
+    connection.close()
 
 
 def test_no_flush_does_more_than_its_share(tmp_path: Path) -> None:
@@ -178,6 +205,7 @@ def test_no_flush_does_more_than_its_share(tmp_path: Path) -> None:
 
 _WRITES_FOR_EVER = """
 import sqlite3, sys
+import pytest
 from aforo_collector.store.key_index import KeyIndex
 from aforo_collector.store.key_pages import key_of
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

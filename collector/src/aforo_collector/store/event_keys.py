@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 from operator import lt
 from struct import Struct
 
 from .key_index import KeyIndex, KeyReads
-from .key_pages import KEY_SIZE_BYTES
+from .key_pages import KEY_SIZE_BYTES, tables
 
 ORDERED_KEYS_MIN = 64
 """So many keys at once show whether they come in order."""
+STARTS_MAX = 10_000
+"""Beginnings of keys that are told apart; where there are more, any key may be in the index."""
 NAME = "scattered_keys"
-"""The index."""
 
 _value = Struct(">q16s")
+
+
+def scattered_keys() -> str:
+    """The SQL that makes the tables of the index, for a step of the schema."""
+    return tables(NAME) + "CREATE TABLE scattered_starts (start TEXT PRIMARY KEY) WITHOUT ROWID;"
 
 
 def _places(tenant_no: int, keys: Iterable[str]) -> dict[str, bytes]:
@@ -36,13 +42,19 @@ class KeyRows:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._index = KeyIndex(connection, NAME, _value.size)
-        self._absent: dict[int, dict[str, bytes]] = {}
-        """The places of those keys of each tenant that were looked for in this transaction and not found."""
+        self._absent: dict[int, set[str]] = {}
+        """The keys of each tenant that were looked for in this transaction and not found."""
+        self._load_starts()
+
+    def _load_starts(self) -> None:
+        self._starts = {row[0] for row in self._db.execute("SELECT start FROM scattered_starts")}
+        """The beginnings of all keys in the index: it needs no look for keys that begin otherwise."""
 
     def forget(self) -> None:
         """Drop memory that a rollback may have made wrong."""
         self._absent.clear()
         self._index.forget()
+        self._load_starts()
 
     def flush(self) -> None:
         """Write what is held."""
@@ -54,16 +66,16 @@ class KeyRows:
         if not keys:
             return {}
         found = self._in_tree(tenant_no, keys)
-        places = _places(tenant_no, (key for key in keys if key not in found) if found else keys)
+        starts = self._starts
+        may_be_any = len(starts) >= STARTS_MAX
+        places = _places(tenant_no, [key for key in keys if key[:2] in starts or may_be_any])
         values = self._index.find_many(places.values())
-        absent = self._absent.setdefault(tenant_no, {})
         for key, place in places.items():
-            value = values.get(place)
-            if value is None:
-                absent[key] = place
-            else:
-                event_no, digest = _value.unpack(value)
+            if place in values:
+                event_no, digest = _value.unpack(values[place])
                 found[key] = digest, event_no
+        absent = [key for key in keys if key not in found] if found else keys
+        self._absent.setdefault(tenant_no, set()).update(absent)
         return found
 
     def _in_tree(self, tenant_no: int, keys: Collection[str]) -> dict[str, tuple[bytes, int]]:
@@ -87,18 +99,25 @@ class KeyRows:
     def put(self, tenant_no: int, rows: Iterable[tuple[str, bytes, int]]) -> None:
         """Keep (key, digest, event number); a key that is known gets the new ones."""
         new = {key: (digest, event_no) for key, digest, event_no in rows}
-        absent = self._absent.setdefault(tenant_no, {})
+        absent = self._absent.setdefault(tenant_no, set())
         for key in self.find(tenant_no, [key for key in new if key not in absent]):
             self._replace(tenant_no, key, *new.pop(key))
-        places = [absent.pop(key) for key in new]
+        absent.difference_update(new)
         if self._belong_in_tree(tenant_no, list(new)):
             self._db.executemany(
                 "INSERT INTO event_keys VALUES (?, ?, ?, ?)",
                 [(tenant_no, key, digest, event_no) for key, (digest, event_no) in new.items()],
             )
         else:
-            values = [_value.pack(event_no, digest) for digest, event_no in new.values()]
-            self._index.put_many(dict(zip(places, values, strict=True)))
+            self._scatter(tenant_no, new)
+
+    def _scatter(self, tenant_no: int, new: Mapping[str, tuple[bytes, int]]) -> None:
+        starts = {key[:2] for key in new} - self._starts
+        if starts and len(self._starts) < STARTS_MAX:
+            self._db.executemany("INSERT INTO scattered_starts VALUES (?)", [(start,) for start in starts])
+            self._starts |= starts
+        values = [_value.pack(event_no, digest) for digest, event_no in new.values()]
+        self._index.put_many(dict(zip(_places(tenant_no, new).values(), values, strict=True)))
 
     def _belong_in_tree(self, tenant_no: int, keys: list[str]) -> bool:
         """Whether keys come in order, and have at most as many others between them."""

@@ -27,9 +27,8 @@ a commit may take."""
 class KeyIndex:
     """An index as the writer sees it, for the one thread and connection that write.
 
-    Keys are of `key_of`, values of one size, at least a byte. Inside a transaction of
-    the caller's: put what is not found, `flush` before the commit, `forget` after a rollback. `region_keys`
-    has to stay what it was for a file.
+    Keys are digests, as of `key_of`; values have one size, of a byte or more. Inside a transaction of the
+    caller's: put what is not found, `flush` before the commit, `forget` after a rollback.
     """
 
     def __init__(
@@ -53,6 +52,7 @@ class KeyIndex:
         self._runs = KeyRuns(self._db, self._name, self._pages, self._value_size_bytes)
         self._credit = 0
         self._state: tuple[int | None, int | None] | None = self._stored_state()
+        """Where the file has to be for what is in memory to be true; None while they are being changed."""
 
     def _stored_state(self) -> tuple[int | None, int | None]:
         """What no two flushes leave alike: it tells whether what is in memory was committed."""
@@ -100,6 +100,7 @@ class KeyIndex:
         """Write what was put, and do a share of the merging."""
         if not self._pending:
             return
+        self._state = None
         self._credit += HASTE * self._runs.merges * len(self._pending)
         if len(self._fresh) + len(self._pending) >= self._region_keys:
             self._db.execute(f"DELETE FROM {self._name}_fresh")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from .event_keys import NAME as SCATTERED_KEYS
+from .event_keys import scattered_keys
 from .key_moves import index_keys
-from .key_pages import tables
 
 STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
@@ -250,7 +249,7 @@ CREATE TABLE upload_events (
 ) WITHOUT ROWID;
 """,
     index_keys,
-    tables(SCATTERED_KEYS),
+    scattered_keys(),
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
 
