@@ -165,7 +165,7 @@ def test_keys_may_begin_in_any_number_of_ways(tmp_path: Path) -> None:
     """Beginnings are told apart up to a bound; beyond it, keys are found all the same."""
     database = Database(tmp_path)
     keys = KeyRows(database.write)
-    names = [f"{chr(0x4E00 + number * 7 % 20_000)}{number}" for number in range(STARTS_MAX + 3_000)]
+    names = [f"{chr(0x4E00 + number * 7_919 % 20_000)}{number}" for number in range(STARTS_MAX + 3_000)]
     for at in range(0, len(names), 2_500):
         database.write.execute("BEGIN")
         keys.put(1, [(name, b"." * 16, 1) for name in names[at : at + 2_500]])
