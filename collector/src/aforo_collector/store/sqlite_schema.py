@@ -248,6 +248,9 @@ CREATE TABLE upload_events (
     PRIMARY KEY (job_no, first_no)
 ) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE strands ADD COLUMN said TEXT;
+""",
     index_keys,
     scattered_keys(),
 )
