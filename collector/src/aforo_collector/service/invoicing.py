@@ -87,11 +87,15 @@ class Billing:
         return self._customer_no is not None or self._catalog.customer(self._customer_id) is not None
 
     def preview(self) -> Wire:
-        """The invoice so far, with the calls whose cost is unknown."""
+        """The invoice so far, with the calls whose cost is unknown.
+
+        A `provisional` customer is not in the catalog: nothing is billed before it is.
+        """
         invoice, unpriced = self._bill()
         models = sorted(model for model, calls in unpriced.items() if calls > 0)
         return {
             **to_wire(invoice),
+            "provisional": self._catalog.customer(self._customer_id) is None,
             "unpriced": {"calls": sum(unpriced.values()), "models": [model for model in models if model]},
         }
 

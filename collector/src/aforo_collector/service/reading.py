@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.session import NS_PER_S, Policy, Session, State
@@ -134,6 +135,13 @@ class Reading:
         """All bookings of an event, oldest first, voids included; None when there is no such event."""
         with self._snapshot(tenant_no) as snapshot:
             return history_of(snapshot, event_id) or None
+
+    def provisional_customers(self, tenant_no: int, first: str, count_max: int) -> list[str]:
+        """Ids of customers that usage names and the catalog does not have, in order from `first` on."""
+        catalog = self._catalog_of(tenant_no)
+        with self._snapshot(tenant_no) as snapshot:
+            named = snapshot.customers_with_usage(first)
+            return list(islice((name for name in named if catalog.customer(name) is None), count_max))
 
     def invoice_preview(
         self,
