@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metrics import PRODUCT_TYPES, TEMPLATES, BillableUnit, product_type_of
 from aforo_collector.domain.money import ZERO
 from aforo_collector.domain.pricing.terms import Price
@@ -74,10 +75,6 @@ class Customer:
     products: tuple[str, ...] = ()
     teams: tuple[Team, ...] = ()
 
-    def team_of(self, caller: str) -> str | None:
-        """The team that an agent or app belongs to; None when the customer names no such caller."""
-        return next((team.id for team in self.teams if caller in team.agents or caller in team.apps), None)
-
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -125,6 +122,7 @@ class Catalog:
     _units: Mapping[str, BillableUnit] = field(init=False, repr=False, compare=False)
     _customers: Mapping[str, Customer] = field(init=False, repr=False, compare=False)
     _basis: Mapping[tuple[str, str], RatePlan] = field(init=False, repr=False, compare=False)
+    _teams: Mapping[tuple[str, str], str] = field(init=False, repr=False, compare=False)
     _recorded: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +137,7 @@ class Catalog:
         object.__setattr__(self, "_units", {**TEMPLATES, **{unit.name: unit for unit in self.billable_units}})
         object.__setattr__(self, "_customers", {customer.id: customer for customer in self.customers})
         object.__setattr__(self, "_basis", basis)
+        object.__setattr__(self, "_teams", _teams_of(self.customers))
         object.__setattr__(self, "_recorded", frozenset(self.recorded_metrics))
 
     def basis(self, customer_id: str, product_type: str | None) -> RatePlan | None:
@@ -169,6 +168,15 @@ class Catalog:
         """The customer of that id."""
         return self._customers.get(customer_id)
 
+    def team_of(self, customer_id: str, caller: str) -> str:
+        """The team that a customer's agent or app belongs to; "" when the customer names no such caller."""
+        return self._teams.get((customer_id, caller), "")
+
+    def with_team(self, identity: Identity) -> Identity:
+        """Whose usage something is, by the hierarchy: the team of its agent or app, else the one that it names."""
+        team_id = self.team_of(identity.customer_id, identity.agent_id or identity.app_id)
+        return identity._replace(team_id=team_id) if team_id else identity
+
     def accepts(self, customer_id: str) -> bool:
         """Whether usage of a customer is recorded."""
         return self.unknown_customers == "accept" or customer_id in self._customers
@@ -176,6 +184,16 @@ class Catalog:
     def records(self, metric: str) -> bool:
         """Whether the tenant wants usage events of a metric although no plan prices it."""
         return metric in self._recorded or "*" in self._recorded
+
+
+def _teams_of(customers: tuple[Customer, ...]) -> dict[tuple[str, str], str]:
+    """(customer, agent or app) → team; the first team that names a caller has it."""
+    found: dict[tuple[str, str], str] = {}
+    for customer in customers:
+        for team in customer.teams:
+            for caller in (*team.agents, *team.apps):
+                found.setdefault((customer.id, caller), team.id)
+    return found
 
 
 EMPTY_CATALOG: Final = Catalog()

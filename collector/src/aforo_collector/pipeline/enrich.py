@@ -22,16 +22,11 @@ def whose_of_event(event: UsageEvent) -> tuple[object, ...]:
 def payer_of_event(event: UsageEvent, catalog: Catalog, caller: Identity) -> Identity:
     """Customer, team, agent or app and product type of an event; no session.
 
-    A team comes from the credential, else from the customer's teams in the catalog, else from the event.
+    A team comes from the customer's teams in the catalog, else from the credential, else from the event.
     """
     app = caller.app_id or _stated(event, "appId")
     agent = event.agent_id
-    team = caller.team_id
-    if not team:
-        customer = catalog.customer(event.customer_id)
-        if customer is not None:
-            team = customer.team_of(agent or app) or ""
-        team = team or _stated(event, "teamId")
+    team = catalog.team_of(event.customer_id, agent or app) or caller.team_id or _stated(event, "teamId")
     return Identity(event.customer_id, team, agent, app, product_type_of_event(event, catalog))
 
 

@@ -112,7 +112,7 @@ class Accounts:
         if not identity.customer_id:
             assigned = self._store.assignment(tenant_no, tree.trace_id)
             identity = identity._replace(customer_id=assigned)
-        payer = payer_of(identity)
+        payer = self._contracts.payer(tenant_no, identity)
         session: Session | None = None
         if identity.customer_id and self._contracts.catalog(tenant_no).accepts(identity.customer_id):
             session_id = identity.session_id or tree.trace_id.hex()
@@ -122,11 +122,12 @@ class Accounts:
             self._store.sessions.changed(session)
         session_no = session.session_no if session is not None else 0
         strand = self._store.traces.strand(tree.trace_no, identity)
+        numbers = self._store.interning.payer(tenant_no, payer)
         # The session of a remembered strand may have lost its last span since, and been taken away.
-        if strand is None or strand.session_no != session_no:
-            numbers = self._store.interning.payer(tenant_no, payer)
+        if strand is None or (strand.payer_no, strand.session_no) != (numbers[0], session_no):
+            said_no = self._store.interning.payer(tenant_no, payer_of(identity))[0]
             strand = self._store.traces.new_strand(
-                tree.trace_no, tree.trace_id, identity, numbers, session_no
+                tree.trace_no, tree.trace_id, identity, numbers, session_no, said_no
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
@@ -204,7 +205,7 @@ class Accounts:
         if strand_no == strand.strand_no:
             return True
         old, _ = self._store.traces.stored_strand(strand_no)
-        return (old.payer_no, old.session_no) == (strand.payer_no, strand.session_no)
+        return (old.said_no, old.session_no) == (strand.said_no, strand.session_no)
 
     def _leave(self, tree: Tree, node: Node, now_ns: int) -> None:
         """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
@@ -271,6 +272,7 @@ class Accounts:
         if node.event_no != event_no:
             return False
         span = tree.span(node)
+        booked, strand = strand, self._placed(tenant_no, tree, strand)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         recorded = occurrence_of(row, self._store.interning.text)
@@ -279,10 +281,21 @@ class Accounts:
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
-        if (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
+        if booked is strand and (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
             return False
         _ask_others(tree, node)
+        node.strand_no = strand.strand_no
         return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def _placed(self, tenant_no: int, tree: Tree, strand: Strand) -> Strand:
+        """The strand, or one of the team that the catalog puts its payer into by now."""
+        said = self._store.traces.identity(strand.strand_no)
+        numbers = self._store.interning.payer(tenant_no, self._contracts.payer(tenant_no, said))
+        if numbers[0] == strand.payer_no:
+            return strand
+        return self._store.traces.new_strand(
+            tree.trace_no, tree.trace_id, said, numbers, strand.session_no, strand.said_no
+        )
 
     def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:
         span = tree.span(node)

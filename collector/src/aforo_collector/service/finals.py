@@ -12,7 +12,7 @@ from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.views import session_totals
 
-from .contracts import Contracts, payer_of
+from .contracts import Contracts
 
 
 class Finals:
@@ -52,7 +52,7 @@ class Finals:
     def _close(self, session: Session, reason: CloseReason, closed_ns: int, now_ns: int) -> None:
         """Write the final billing event; once, because CLOSED is terminal."""
         tenant_no = session.tenant_no
-        payer = payer_of(session.lead)
+        payer = self._contracts.payer(tenant_no, session.lead)
         payer_no, customer_no = self._store.interning.payer(tenant_no, payer)
         terms = self._contracts.terms(tenant_no, payer_no, payer)
         session.closed_ns = closed_ns
@@ -82,14 +82,16 @@ class Finals:
         recorded = occurrence_of(row, self._store.interning.text)
         if session.final_event_no != event_no or not recorded.calls:
             return False
-        payer = self._store.interning.payer_identity(strand.payer_no)[1]
-        terms = self._contracts.terms(session.tenant_no, strand.payer_no, payer)
+        payer = self._contracts.payer(session.tenant_no, session.lead)
+        numbers = self._store.interning.payer(session.tenant_no, payer)
+        terms = self._contracts.terms(session.tenant_no, numbers[0], payer)
         wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(Kind.FINAL)
-        if (wanted, units) == (recorded, row["units"]):
+        if (numbers[0], wanted, units) == (strand.payer_no, recorded, row["units"]):
             return False
         events = self._store.events
         void_no = events.take_back(event_no, session.tenant_no, strand, row, recorded, False, now_ns)
         session.totals.revenue += (wanted.revenue or ZERO) - (recorded.revenue or ZERO)
+        strand = self._store.traces.new_strand(0, b"", payer, numbers, session.session_no)
         session.final_event_no = events.append(
             session.tenant_no, strand, 0, row["occurred_ns"], row["duration_ns"], units, wanted, False, now_ns,
             void_no, row["metadata"],

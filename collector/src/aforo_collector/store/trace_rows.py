@@ -26,12 +26,16 @@ _UPDATE = (
 
 
 class Strand(NamedTuple):
-    """The spans of one trace that share a payer and a session; `session_no` is 0 while nobody pays."""
+    """The spans of one trace that share a payer and a session; `session_no` is 0 while nobody pays.
+
+    `said_no` is the payer that the spans name, which the catalog may have put into another team.
+    """
 
     strand_no: int
     payer_no: int
     customer_no: int
     session_no: int
+    said_no: int
 
 
 class TraceRows:
@@ -43,7 +47,7 @@ class TraceRows:
         self._traces: Bounded[tuple[bytes, int], int] = Bounded(4_000)
         self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(2_000)
         self._identities: Bounded[int, Identity] = Bounded(4_000)
-        self._new_strands: list[tuple[int, int, bytes, int, int]] = []
+        self._new_strands: list[tuple[int, int, bytes, int, int, int]] = []
         self.forget()
 
     def forget(self) -> None:
@@ -119,13 +123,22 @@ class TraceRows:
         return self._strands.get((trace_no, identity))
 
     def new_strand(
-        self, trace_no: int, trace_id: bytes, identity: Identity, payer: tuple[int, int], session_no: int
+        self,
+        trace_no: int,
+        trace_id: bytes,
+        identity: Identity,
+        payer: tuple[int, int],
+        session_no: int,
+        said_no: int = 0,
     ) -> Strand:
-        """Start a strand; the same identity may get another one later, which means the same."""
+        """Start a strand of an identity as it was said; it may get another one later, which means the same.
+
+        `said_no` is the payer that the identity names, if the one who pays is in another team.
+        """
         number = self._next_strand_no
         self._next_strand_no += 1
-        self._new_strands.append((number, trace_no, trace_id, payer[0], session_no))
-        strand = Strand(number, payer[0], payer[1], session_no)
+        self._new_strands.append((number, trace_no, trace_id, payer[0], session_no, said_no))
+        strand = Strand(number, payer[0], payer[1], session_no, said_no or payer[0])
         self._strands.put((trace_no, identity), strand)
         self._identities.put(number, identity)
         return strand
@@ -136,27 +149,27 @@ class TraceRows:
             self._db.execute("INSERT OR REPLACE INTO counters VALUES ('trace', ?)", (self._next_trace_no,))
             self._stored_next_no = self._next_trace_no
         if self._new_strands:
-            self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?)", self._new_strands)
+            self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?, ?)", self._new_strands)
             self._new_strands.clear()
 
     def stored_strand(self, strand_no: int) -> tuple[Strand, bytes]:
         """(strand, trace id) by number."""
         self.flush()
         row = self._db.execute(
-            "SELECT payer_no, session_no, trace_id FROM strands WHERE strand_no = ?", (strand_no,)
+            "SELECT payer_no, session_no, trace_id, said_no FROM strands WHERE strand_no = ?", (strand_no,)
         ).fetchone()
         customer_no = self._db.execute(
             "SELECT customer_no FROM payers WHERE payer_no = ?", (row[0],)
         ).fetchone()[0]
-        return Strand(strand_no, row[0], customer_no, row[1]), row[2]
+        return Strand(strand_no, row[0], customer_no, row[1], row[3] or row[0]), row[2]
 
     def identity(self, strand_no: int) -> Identity:
-        """The effective identity of a strand; its session is empty where it fell back to the trace id."""
+        """The effective identity of a strand, as it was said; no session where that fell back to the trace id."""
         identity = self._identities.get(strand_no)
         if identity is None:
             self.flush()
             payer_no, session_id, trace_id = self._db.execute(
-                "SELECT payer_no, session_id, trace_id FROM strands st"
+                "SELECT coalesce(nullif(said_no, 0), payer_no), session_id, trace_id FROM strands st"
                 " LEFT JOIN sessions USING (session_no) WHERE strand_no = ?",
                 (strand_no,),
             ).fetchone()
