@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
@@ -16,28 +18,17 @@ from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.pipeline.admit import billed_type, label_of, stated_fields, status_of
-from aforo_collector.pipeline.attribution import parts_of
+from aforo_collector.pipeline.attribution import counts_only_itself, parts_of
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.terms import Terms
-from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.event_rows import Track, occurrence_of
 from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
-from aforo_collector.store.submitted_rows import Submitted
 from aforo_collector.store.trace_rows import Strand
 
 from .contracts import Contracts
 from .finals import Finals
-
-
-class Accepted(NamedTuple):
-    """An admitted event in its submission, with the texts that are stored of it and the hash of what it says."""
-
-    place: int
-    event: UsageEvent
-    key: str
-    metadata: str
-    details: str
-    digest: bytes
+from .series import Accepted
 
 
 class Moment(NamedTuple):
@@ -57,6 +48,15 @@ class Sitting(NamedTuple):
     payer: Identity
     joined: list[Moment]
     booked: list[Occurrence]
+
+
+class Lane(NamedTuple):
+    """What the events of one series have in common when they are booked: where, and what each is and earns."""
+
+    sitting: Sitting
+    usage: Occurrence
+    track: Track
+    revenue_of: Callable[[Decimal], Decimal | None]
 
 
 class Booked(NamedTuple):
@@ -107,6 +107,40 @@ class Bookings:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Sitting(strand, session, terms, payer, [], [])
 
+    def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane | None:
+        """How the events of a series are booked; None where each has to be looked at."""
+        strand, _, terms, payer, _, _ = sitting
+        unit = catalog.unit(event.metric)
+        if (unit is not None and unit.sampled) or not counts_only_itself(event, unit, payer.product_type):
+            return None
+        usage = Occurrence(Kind.USAGE, status=event.status, metric=event.metric)
+        if not terms.prices_usage(event.metric):
+            return Lane(sitting, usage, self._store.events.track(tenant_no, strand, usage), _nothing)
+        known = stated_fields(event)
+        usage = usage._replace(label=terms.dimension(event.metric, known))
+        revenue_of = partial(terms.usage_revenue, event.metric, known)
+        return Lane(sitting, usage, self._store.events.track(tenant_no, strand, usage), revenue_of)
+
+    def append_alike(self, door: str, item: Accepted, lane: Lane, now_ns: int) -> int:
+        """As `append`, for an event of a lane."""
+        _, event, key, metadata, details, _, _ = item
+        sitting, usage, track, revenue_of = lane
+        session, quantity = sitting.session, event.quantity
+        late = session is not None and session.closed_ns > 0
+        occurred_ns = event.occurred_ns or now_ns
+        revenue = revenue_of(quantity)
+        event_no = self._store.events.append_alike(
+            track, occurred_ns, event.duration_ns, quantity, revenue, late, now_ns, metadata or None
+        )
+        session_no = 0
+        if session is not None:
+            session_no = session.session_no
+            sitting.booked.append(usage._replace(quantity=quantity, revenue=revenue))
+            if not late:
+                sitting.joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(key)))
+        self._store.submitted.append(event_no, 0, door, key, session_no, event.trace_id, details)
+        return event_no
+
     def append(
         self, tenant_no: int, door: str, item: Accepted, sitting: Sitting, catalog: Catalog, now_ns: int,
         corrects: int = 0,
@@ -128,7 +162,7 @@ class Bookings:
             main_no = main_no or event_no
             details = "" if number else item.details
             self._store.submitted.append(
-                event_no, Submitted(number, door, item.key, session_no, event.trace_id, details)
+                event_no, number, door, item.key, session_no, event.trace_id, details
             )
             booked.append(rated)
         if session is not None and not late and not corrects:
@@ -258,6 +292,10 @@ class Bookings:
             return False
         self.book_again(tenant_no, recalled, corrects, now_ns)
         return True
+
+
+def _nothing(_: Decimal) -> None:
+    """What an event earns that no plan prices."""
 
 
 def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None, terms: Terms) -> Booked:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
@@ -28,17 +27,21 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated
+from aforo_collector.pipeline.admit import Refused, admit, stated
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event, whose_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
+from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
-from .bookings import Accepted, Bookings, Sitting
+from .bookings import Bookings, Lane, Sitting
 from .contracts import Contracts
 from .event_texts import FILTERED, fields_text, filtered, raw_text
 from .finals import Finals
+from .series import Accepted, Admission, Series
 
 QUARANTINE = "quarantine"
+SENDERS_MAX = 64
+"""Senders whose series are remembered."""
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
 _FIXED = frozenset(
@@ -55,6 +58,7 @@ class Submissions:
         self._contracts = contracts
         self._finals = finals
         self._bookings = bookings
+        self._admissions: Bounded[tuple[int, Identity], Admission] = Bounded(SENDERS_MAX)
 
     def submit(self, submission: Submission, now_ns: int) -> IntakeReport:
         """Record a submission; every event has its fate, and what is refused is kept aside."""
@@ -111,6 +115,7 @@ class Submissions:
     ) -> tuple[list[Accepted], list[UsageEvent]]:
         past_ns, future_ns = submission.window_ns
         bounds_ns = now_ns - past_ns, now_ns + future_ns
+        admission = self._admission(submission, catalog)
         accepted: list[Accepted] = []
         signals: list[UsageEvent] = []
         for index, raw in enumerate(submission.events):
@@ -118,18 +123,24 @@ class Submissions:
                 fates[index] = Fate(REJECTED, refusal=raw)
                 continue
             try:
-                event = admit(raw, catalog, bounds_ns, submission.caller)
-                if event.boundary:
-                    signals.append(event)
-                    fates[index] = Fate(RECORDED, event.key)
-                    continue
-                metadata, details = fields_text(event.metadata), fields_text(event.details)
+                item = admission.admit(index, raw, bounds_ns)
             except Refused as refused:
                 fates[index] = Fate(REJECTED, refusal=refused.refusal)
                 continue
-            key = event.key or f"minted-{uuid4().hex}"
-            accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
+            if item.event.boundary:
+                signals.append(item.event)
+                fates[index] = Fate(RECORDED, item.event.key)
+            else:
+                accepted.append(item)
         return accepted, signals
+
+    def _admission(self, submission: Submission, catalog: Catalog) -> Admission:
+        whose = submission.tenant_no, submission.caller
+        admission = self._admissions.get(whose)
+        if admission is None or admission.catalog is not catalog:
+            admission = Admission(catalog, submission.caller)
+            self._admissions.put(whose, admission)
+        return admission
 
     def _claim(
         self, tenant_no: int, door: str, accepted: list[Accepted], fates: list[Fate | None]
@@ -164,12 +175,17 @@ class Submissions:
         tenant_no = submission.tenant_no
         sittings: dict[tuple[Identity, str], Sitting] = {}
         alike: dict[tuple[object, ...], Sitting] = {}
+        lanes: dict[Series, Lane | None] = {}
         numbers = []
         for item in fresh:
-            event = item.event
+            event, series = item.event, item.series
             if not _routed(event, catalog):
                 numbers.append(KEPT_OUT)
                 self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
+                continue
+            lane = lanes.get(series) if series is not None else None
+            if lane is not None:
+                numbers.append(self._bookings.append_alike(submission.door, item, lane, now_ns))
                 continue
             whose = whose_of_event(event)
             sitting = alike.get(whose)
@@ -178,6 +194,8 @@ class Submissions:
                 if place not in sittings:
                     sittings[place] = self._bookings.sit(tenant_no, *place, now_ns)
                 sitting = alike[whose] = sittings[place]
+            if series is not None and series not in lanes:
+                lanes[series] = self._bookings.lane(tenant_no, event, sitting, catalog)
             numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
         for sitting in sittings.values():
             self._bookings.settle(sitting, now_ns)

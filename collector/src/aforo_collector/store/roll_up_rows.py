@@ -99,6 +99,17 @@ class RollUps:
             sums = self._folded[key] = nothing()
         count(sums, occurrence, sign)
 
+    def fold_usage(self, key: Key, quantity: Decimal, revenue: Decimal | None) -> None:
+        """As `fold`, for an occurrence that has nothing else."""
+        sums = self._folded.get(key)
+        if sums is None:
+            sums = self._folded[key] = nothing()
+        sums[0] += 1
+        if quantity:
+            sums[15] = _add(sums[15], quantity)
+        if revenue:
+            sums[17] = _add(sums[17], revenue)
+
     def flush(self) -> None:
         """Add what was folded to the rows."""
         if self._folded:
