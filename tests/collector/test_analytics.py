@@ -166,7 +166,11 @@ def keys_of(made: Engine, entry: Entry, metric: str, at: datetime) -> dict[str, 
         plan = made.catalog.basis(payer.customer_id, payer.product_type)
         names = measures_of(occurrence, 0, payer, plan)[0].dimensions
     elif occurrence.kind == Kind.TOOL:
-        names = {"toolName": occurrence.label, "executionStatus": occurrence.status}
+        names = {
+            "toolName": occurrence.label,
+            "model": occurrence.metric,
+            "executionStatus": occurrence.status,
+        }
     elif occurrence.kind == Kind.MODEL:
         names = {"model": occurrence.label}
     return {

@@ -56,7 +56,7 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             attributes["gen_ai.tool.name"] = draw(st.sampled_from(("lookup", "write")))
             if draw(st.booleans()):
                 attributes["aforo.provider_cost"] = draw(st.sampled_from(("0.5", "0.25")))
-        elif operation:
+        if operation and (operation != "execute_tool" or draw(st.integers(0, 2)) == 0):
             attributes["gen_ai.request.model"] = draw(st.sampled_from(("m-1", "m-2", "mystery")))
             tokens = draw(st.sampled_from((None, 0, 7, 1000)))
             if tokens is not None:

@@ -13,13 +13,23 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.measures import metric_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
-from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions, occurrence_from
+from aforo_collector.domain.usage import (
+    FIELDS,
+    UNITS,
+    UNITS_OF_KIND,
+    Kind,
+    Occurrence,
+    dimensions,
+    occurrence_from,
+)
 
 from .wire_names import snake
 
 _ONE = Decimal(1)
 _REMEMBERED_MAX = 4_096
 _ALL = (1 << len(UNITS)) - 1
+_TOOL = int(Kind.TOOL)
+_TOKENS = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith("_tokens"))
 _DERIVED = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith(("_tokens", "_cost")))
 
 
@@ -34,8 +44,8 @@ class Terms:
         self._plan = catalog.basis(payer.customer_id, payer.product_type)
         self._masks: dict[int, int] = {}
         self._rated: dict[int, list[str]] = {}
-        self._earns: dict[tuple[int, str, str, str], list[tuple[int, Decimal]]] = {}
-        self._submitted: dict[tuple[int, str, str, str, int], list[tuple[int, Decimal]]] = {}
+        self._earns: dict[tuple[int, str, str, str, str], list[tuple[int, Decimal]]] = {}
+        self._submitted: dict[tuple[int, str, str, str, str, int], list[tuple[int, Decimal]]] = {}
         for kind, units in UNITS_OF_KIND.items():
             written = [unit for unit in units if self._writes(catalog, unit)]
             self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
@@ -50,14 +60,15 @@ class Terms:
             unit == "sessions" or self._prices(unit) or catalog.records(metric_of(self._product_type, unit))
         )
 
-    def mask(self, kind: int) -> int:
-        """Bit mask over `UNITS` of the metrics that are written for this kind of occurrence."""
-        return self._masks[kind]
+    def mask(self, occurrence: Occurrence) -> int:
+        """Bit mask over `UNITS` of the metrics that are written of an occurrence."""
+        mask = self._masks[occurrence[0]]
+        return mask & ~_TOKENS if occurrence[0] == _TOOL and not occurrence.model_calls else mask
 
     def rated(self, occurrence: Occurrence) -> Occurrence:
         """The occurrence with what it earns at list price, unrounded; as it is when no plan prices any of it."""
         try:
-            earns = self._earns[occurrence[:4]]
+            earns = self._earns[occurrence[:5]]
         except KeyError:
             earns = self._remember(occurrence)
         return _earning(occurrence, earns)
@@ -67,11 +78,12 @@ class Terms:
 
         Its cost and its tokens are written as a span's would be; what else it could count, it does not.
         """
-        return self._masks[kind] & _DERIVED | (1 << UNITS.index(own) if own else 0)
+        derived = _DERIVED & ~_TOKENS if kind == _TOOL else _DERIVED
+        return self._masks[kind] & derived | (1 << UNITS.index(own) if own else 0)
 
     def rated_as(self, occurrence: Occurrence, units: int) -> Occurrence:
         """As `rated`, for the units of a bit mask alone."""
-        key = (*occurrence[:4], units)
+        key = (*occurrence[:5], units)
         earns = self._submitted.get(key)
         if earns is None:
             earns = self._earnings(occurrence, units)
@@ -82,7 +94,7 @@ class Terms:
     def _remember(self, occurrence: Occurrence) -> list[tuple[int, Decimal]]:
         earns = self._earnings(occurrence, _ALL)
         if len(self._earns) < _REMEMBERED_MAX:
-            self._earns[occurrence[:4]] = earns
+            self._earns[occurrence[:5]] = earns
         return earns
 
     def _earnings(self, occurrence: Occurrence, units: int) -> list[tuple[int, Decimal]]:

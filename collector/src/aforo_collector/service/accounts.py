@@ -36,6 +36,7 @@ from .bounds import recount
 from .contracts import Contracts, payer_of
 from .event_texts import FILTERED, filtered
 from .finals import Finals
+from .twins import Twins
 
 DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
@@ -66,12 +67,19 @@ class Accounts:
     """Records and takes back, inside the writer's transaction."""
 
     def __init__(
-        self, store: SqliteWriter, archive: Archive, contracts: Contracts, finals: Finals, policy: Policy
+        self,
+        store: SqliteWriter,
+        archive: Archive,
+        contracts: Contracts,
+        finals: Finals,
+        twins: Twins,
+        policy: Policy,
     ) -> None:
         self._store = store
         self._archive = archive
         self._contracts = contracts
         self._finals = finals
+        self._twins = twins
         self._idle_ns = policy.idle_s * NS_PER_S
 
     def account(self, tenant_no: int, tree: Tree, now_ns: int) -> None:
@@ -160,7 +168,7 @@ class Accounts:
             booked.append(occurrence)
             end_ns = span.end_ns
             node.event_no = append(
-                tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence[0]),
+                tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence),
                 occurrence, late, now_ns, corrects, metadata, sample,
             )  # fmt: skip
         if booked:
@@ -195,7 +203,8 @@ class Accounts:
         if node.event_no:
             row = self._store.events.load(node.event_no)
             recorded = occurrence_of(row, self._store.interning.text)
-            if wanted is not None and not moved and _counts(recorded) == _counts(wanted):
+            stated = bool(span.reported_cost or node.cost)
+            if wanted is not None and not moved and _counts(recorded, stated) == _counts(wanted, stated):
                 return
         corrects = self._void(tenant_no, node, now_ns) if node.event_no else 0
         if counts:
@@ -259,7 +268,7 @@ class Accounts:
         if node.event_no != event_no:
             return False  # recorded again meanwhile
         span = tree.span(node)
-        _ask_others(tree, node)
+        self._ask_all(tree, node)
         cost_of = self._contracts.cost_of(tenant_no)
         if meter(node, span, cost_of).cost is None:
             return False
@@ -281,11 +290,17 @@ class Accounts:
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
-        if booked is strand and (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
+        if booked is strand and (wanted, terms.mask(recorded)) == (recorded, row["units"]):
             return False
-        _ask_others(tree, node)
+        self._ask_all(tree, node)
         node.strand_no = strand.strand_no
         return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def _ask_all(self, tree: Tree, node: Node) -> None:
+        """Note what any other span knows of a call that is recorded already."""
+        tree.changed[node.span_id] = node
+        self._twins.mark(tree)
+        _ask_others(tree, node)
 
     def _placed(self, tenant_no: int, tree: Tree, strand: Strand) -> Strand:
         """The strand, or one of the team that the catalog puts its payer into by now."""
@@ -347,10 +362,14 @@ def _ask_others(tree: Tree, node: Node) -> None:
         node.fuller = fuller_of(tree, node)
 
 
-def _counts(occurrence: Occurrence) -> Occurrence:
-    """What a recount must agree on: everything but prices, which may have changed since."""
+def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
+    """What a recount must agree on: everything but prices, which may have changed since.
+
+    That is the cost of a tool, too, if it is `stated`, or if there are no tokens that it could come from.
+    """
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
-    cost = occurrence.cost if occurrence.kind == Kind.TOOL else None  # that of a tool is what it reported
+    tool = occurrence.kind == Kind.TOOL
+    cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
 
 

@@ -271,7 +271,7 @@ class Analytics:
         total = roll_up.total
         found = {"toolName": "", "model": "", "executionStatus": ""}
         if total.kind == Kind.TOOL:
-            found |= {"toolName": total.label, "executionStatus": total.status}
+            found = {"toolName": total.label, "model": total.metric, "executionStatus": total.status}
         elif total.kind == Kind.MODEL:
             found["model"] = total.label
         elif total.kind == Kind.USAGE:

@@ -63,7 +63,7 @@ class Finals:
         if (
             session.totals.events
         ):  # one without a call, such as what another instrumentation saw of it, is free
-            occurrence, units = terms.rated(occurrence._replace(calls=1)), terms.mask(Kind.FINAL)
+            occurrence, units = terms.rated(occurrence._replace(calls=1)), terms.mask(occurrence)
         if occurrence.revenue is not None:
             session.totals.revenue += occurrence.revenue
         strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
@@ -85,7 +85,7 @@ class Finals:
         payer = self._contracts.payer(session.tenant_no, session.lead)
         numbers = self._store.interning.payer(session.tenant_no, payer)
         terms = self._contracts.terms(session.tenant_no, numbers[0], payer)
-        wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(Kind.FINAL)
+        wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(recorded)
         if (numbers[0], wanted, units) == (strand.payer_no, recorded, row["units"]):
             return False
         events = self._store.events

@@ -68,8 +68,8 @@ class Intake:
         self.finals = Finals(store, self.contracts, policy)
         self.bookings = Bookings(store, self.contracts, self.finals, policy)
         self.submissions = Submissions(store, self.contracts, self.finals, self.bookings)
-        self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
         self._twins = Twins(store.traces, self._archive)
+        self._accounts = Accounts(store, self._archive, self.contracts, self.finals, self._twins, policy)
         self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
         self._closing: list[tuple[Node, Tree]] = []

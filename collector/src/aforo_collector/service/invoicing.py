@@ -18,7 +18,7 @@ from aforo_collector.domain.measures import measures_of, stated, units_named, us
 from aforo_collector.domain.money import CONTEXT, ZERO
 from aforo_collector.domain.pricing.terms import Price, Usage, total_of
 from aforo_collector.domain.rating import billable, bills
-from aforo_collector.domain.usage import Entry, Kind, Occurrence
+from aforo_collector.domain.usage import Entry, Kind, Occurrence, model_of
 from aforo_collector.store.event_rows import HOUR_NS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import EPOCH, Wire, event_views, page
@@ -160,14 +160,14 @@ class Billing:
             for found in usage_of(roll_up, payer, plan):
                 if found.metric not in sampled and metric in (None, found.metric):
                     usage.add(plan, found)
-            unpriced[roll_up.total.label] += roll_up.counts.unpriced
+            unpriced[model_of(roll_up.total)] += roll_up.counts.unpriced
         for entry in self._cut_hours(first, last):
             plan = self._plan(entry.payer)
             for measure in measures_of(entry.occurrence, entry.units, entry.payer, plan):
                 if measure.metric not in sampled and metric in (None, measure.metric):
                     usage.add(plan, Usage(measure.metric, measure.dimensions, measure.quantity))
             occurrence = entry.occurrence
-            unpriced[occurrence.label] += bool(occurrence.reason)
+            unpriced[model_of(occurrence)] += bool(occurrence.reason)
         for name in sampled:
             if metric in (None, name):
                 self._add_samples(usage, name)
