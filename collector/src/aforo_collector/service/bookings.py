@@ -91,7 +91,7 @@ class Bookings:
         self._strands.clear()
 
     def sit(self, tenant_no: int, payer: Identity, session_id: str, now_ns: int) -> Sitting:
-        """Where the events of a payer in a session are booked; "" for no session."""
+        """Where the events of a payer, as it was said, are booked in a session; "" for no session."""
         session: Session | None = None
         if session_id:
             session = self._store.sessions.open(tenant_no, payer, session_id, now_ns)
@@ -99,12 +99,14 @@ class Bookings:
                 session = self._finals.current(session, now_ns)
             self._store.sessions.changed(session)
         session_no = session.session_no if session is not None else 0
+        placed = self._contracts.payer(tenant_no, payer)
+        numbers = self._store.interning.payer(tenant_no, placed)
         strand = self._strands.get((tenant_no, payer, session_no))
-        if strand is None:
-            numbers = self._store.interning.payer(tenant_no, payer)
-            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no)
+        if strand is None or strand.payer_no != numbers[0]:
+            said_no = self._store.interning.payer(tenant_no, payer)[0]
+            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, said_no)
             self._strands.put((tenant_no, payer, session_no), strand)
-        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        terms = self._contracts.terms(tenant_no, strand.payer_no, placed)
         return Sitting(strand, session, terms, payer, [], [])
 
     def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane | None:
@@ -207,12 +209,14 @@ class Bookings:
             number += 1
         row = parts[0][1]
         strand, _ = self._store.traces.stored_strand(row["strand_no"])
-        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        payer = self._store.interning.payer_identity(strand.said_no)[1]
         occurrence = occurrence_of(row, self._store.interning.text)
         own = measures_of(occurrence, row["units"], payer)[0]
         details = json.loads(main.details, parse_float=Decimal) if main.details else {}
         metadata = json.loads(row["metadata"], parse_float=Decimal) if row["metadata"] else {}
         session_id = self._store.sessions.load(main.session_no).session_id if main.session_no else ""
+        if session_id == main.trace_id[:64]:
+            session_id = ""  # it was not said, but follows from the trace
         event = UsageEvent(
             payer.customer_id, own.metric, own.quantity, row["occurred_ns"], main.key,
             billed_type(str(details.get("productType", ""))), session_id, payer.agent_id, main.trace_id,
@@ -240,14 +244,23 @@ class Bookings:
             first = first or void_no
         return first
 
-    def book_again(self, tenant_no: int, recalled: Recalled, corrects: int, now_ns: int) -> int:
-        """Book an event that was taken back under the terms of now; returns its new number."""
+    def book_again(
+        self, tenant_no: int, recalled: Recalled, corrects: int, now_ns: int, *, joins: bool = False
+    ) -> int:
+        """Book an event that was taken back under the terms of now; returns its new number.
+
+        It `joins` its session if that has not counted its time yet.
+        """
         catalog = self._contracts.catalog(tenant_no)
         item, door, caller, _ = recalled
         payer = payer_of_event(item.event, catalog, caller)
         sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
         number = self.append(tenant_no, door, item, sitting, catalog, now_ns, corrects)
-        if sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
+        event = item.event
+        if joins and sitting.session is not None and not sitting.session.closed_ns:
+            begun_ns = event.occurred_ns - event.duration_ns
+            sitting.joined.append(Moment(begun_ns, event.occurred_ns, moment_no(item.key)))
+        elif sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
             sitting.session.lead = payer
         self.settle(sitting, now_ns)
         self._store.keys.move(tenant_no, item.key, number)
@@ -261,7 +274,7 @@ class Bookings:
             return False
         item = recalled.item
         catalog = self._contracts.catalog(tenant_no)
-        payer = payer_of_event(item.event, catalog, recalled.caller)
+        payer = self._contracts.payer(tenant_no, payer_of_event(item.event, catalog, recalled.caller))
         strand, _ = self._store.traces.stored_strand(row["strand_no"])
         payer_no, _ = self._store.interning.payer(tenant_no, payer)
         terms = self._contracts.terms(tenant_no, payer_no, payer)

@@ -23,6 +23,7 @@ from aforo_collector.pipeline.admit import Refused, digest, recorded_event
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .accounts import DOOR, Accounts
+from .amendments import Amendments
 from .archive import Archive
 from .bookings import Bookings
 from .contracts import Contracts
@@ -69,6 +70,7 @@ class Intake:
         self.bookings = Bookings(store, self.contracts, self.finals, policy)
         self.submissions = Submissions(store, self.contracts, self.finals, self.bookings)
         self._twins = Twins(store.traces, self._archive)
+        self.amendments = Amendments(store, self._archive, self.contracts, self.finals, self.bookings, policy)
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, self._twins, policy)
         self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
