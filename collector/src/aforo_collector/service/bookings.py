@@ -50,13 +50,19 @@ class Sitting(NamedTuple):
     booked: list[Occurrence]
 
 
-class Lane(NamedTuple):
-    """What the events of one series have in common when they are booked: where, and what each is and earns."""
+class Alike(NamedTuple):
+    """What USAGE events of one series are but for their times, quantity and revenue."""
 
-    sitting: Sitting
     usage: Occurrence
     track: Track
     revenue_of: Callable[[Decimal], Decimal | None]
+
+
+class Lane(NamedTuple):
+    """Where the events of one series are booked; `alike` is None where each has to be looked at."""
+
+    sitting: Sitting
+    alike: Alike | None = None
 
 
 class Booked(NamedTuple):
@@ -109,67 +115,78 @@ class Bookings:
         terms = self._contracts.terms(tenant_no, strand.payer_no, placed)
         return Sitting(strand, session, terms, payer, [], [])
 
-    def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane | None:
-        """How the events of a series are booked; None where each has to be looked at."""
+    def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane:
+        """Where the events of the series of an event are booked; good until `forget`, or for as long as the session."""
         strand, _, terms, payer, _, _ = sitting
-        unit = catalog.unit(event.metric)
+        metric = event.metric
+        unit = catalog.unit(metric)
         if (unit is not None and unit.sampled) or not counts_only_itself(event, unit, payer.product_type):
-            return None
-        usage = Occurrence(Kind.USAGE, status=event.status, metric=event.metric)
-        if not terms.prices_usage(event.metric):
-            return Lane(sitting, usage, self._store.events.track(tenant_no, strand, usage), _nothing)
-        known = stated_fields(event)
-        usage = usage._replace(label=terms.dimension(event.metric, known))
-        revenue_of = partial(terms.usage_revenue, event.metric, known)
-        return Lane(sitting, usage, self._store.events.track(tenant_no, strand, usage), revenue_of)
-
-    def append_alike(self, door: str, item: Accepted, lane: Lane, now_ns: int) -> int:
-        """As `append`, for an event of a lane."""
-        _, event, key, metadata, details, _, _ = item
-        sitting, usage, track, revenue_of = lane
-        session, quantity = sitting.session, event.quantity
-        late = session is not None and session.closed_ns > 0
-        occurred_ns = event.occurred_ns or now_ns
-        revenue = revenue_of(quantity)
-        event_no = self._store.events.append_alike(
-            track, occurred_ns, event.duration_ns, quantity, revenue, late, now_ns, metadata or None
-        )
-        session_no = 0
-        if session is not None:
-            session_no = session.session_no
-            sitting.booked.append(usage._replace(quantity=quantity, revenue=revenue))
-            if not late:
-                sitting.joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(key)))
-        self._store.submitted.append(event_no, 0, door, key, session_no, event.trace_id, details)
-        return event_no
+            return Lane(sitting)
+        usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
+        revenue_of: Callable[[Decimal], Decimal | None] = _nothing
+        if terms.prices_usage(metric):
+            known = stated_fields(event)
+            usage = usage._replace(label=terms.dimension(metric, known))
+            revenue_of = partial(terms.usage_revenue, metric, known)
+        return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
 
     def append(
-        self, tenant_no: int, door: str, item: Accepted, sitting: Sitting, catalog: Catalog, now_ns: int,
+        self,
+        tenant_no: int,
+        door: str,
+        item: Accepted,
+        lane: Lane,
+        catalog: Catalog,
+        now_ns: int,
         corrects: int = 0,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Book an event and what is derived of it; returns its number. `corrects` is the VOID that it follows."""
-        event = item.event
-        strand, session, terms, payer, joined, booked = sitting
+        sitting, alike = lane
+        event, session = item.event, sitting.session
         occurred_ns = event.occurred_ns or now_ns
         late = session is not None and session.closed_ns > 0
         session_no = session.session_no if session is not None else 0
-        main_no = 0
-        parts = self._rated_parts(tenant_no, event, payer, terms, catalog, occurred_ns)
-        for number, (rated, units, sample) in enumerate(parts):
-            metadata = None if number else item.metadata or None
-            event_no = self._store.events.append(
-                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata,
-                sample,
-            )  # fmt: skip
-            main_no = main_no or event_no
-            details = "" if number else item.details
-            self._store.submitted.append(
-                event_no, number, door, item.key, session_no, event.trace_id, details
+        submitted = self._store.submitted.append
+        if alike is None or corrects:
+            event_no = 0
+            parts = self._rated_parts(tenant_no, event, sitting.payer, sitting.terms, catalog, occurred_ns)
+            for number, (rated, units, sample) in enumerate(parts):
+                metadata = None if number else item.metadata or None
+                part_no = self._store.events.append(
+                    tenant_no, sitting.strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects,
+                    metadata, sample,
+                )  # fmt: skip
+                event_no = event_no or part_no
+                submitted(
+                    part_no,
+                    number,
+                    door,
+                    item.key,
+                    session_no,
+                    event.trace_id,
+                    "" if number else item.details,
+                )
+                if session is not None:
+                    sitting.booked.append(rated)
+        else:
+            usage, track, revenue_of = alike
+            revenue = revenue_of(event.quantity)
+            event_no = self._store.events.append_alike(
+                track,
+                occurred_ns,
+                event.duration_ns,
+                event.quantity,
+                revenue,
+                late,
+                now_ns,
+                item.metadata or None,
             )
-            booked.append(rated)
+            submitted(event_no, 0, door, item.key, session_no, event.trace_id, item.details)
+            if session is not None:
+                sitting.booked.append(usage._replace(quantity=event.quantity, revenue=revenue))
         if session is not None and not late and not corrects:
-            joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
-        return main_no
+            sitting.joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
+        return event_no
 
     def _rated_parts(
         self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
@@ -255,7 +272,7 @@ class Bookings:
         item, door, caller, _ = recalled
         payer = payer_of_event(item.event, catalog, caller)
         sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
-        number = self.append(tenant_no, door, item, sitting, catalog, now_ns, corrects)
+        number = self.append(tenant_no, door, item, Lane(sitting), catalog, now_ns, corrects)
         event = item.event
         if joins and sitting.session is not None and not sitting.session.closed_ns:
             begun_ns = event.occurred_ns - event.duration_ns

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
@@ -36,13 +37,20 @@ from .bookings import Bookings, Lane, Sitting
 from .contracts import Contracts
 from .event_texts import FILTERED, filtered, raw_text
 from .finals import Finals
-from .series import Accepted, Admission, Series
+from .series import SERIES_MAX, Accepted, Admission, Series
 
 QUARANTINE = "quarantine"
 SENDERS_MAX = 64
 """Senders whose series are remembered."""
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
+
+
+class Seats(NamedTuple):
+    """Who sits where in one submission: by payer and session, and by what events are alike."""
+
+    sittings: dict[tuple[Identity, str], Sitting]
+    lanes: dict[object, Lane]
 
 
 class Submissions:
@@ -54,6 +62,11 @@ class Submissions:
         self._finals = finals
         self._bookings = bookings
         self._admissions: Bounded[tuple[int, Identity], Admission] = Bounded(SENDERS_MAX)
+        self._lanes: Bounded[Series, Lane] = Bounded(SERIES_MAX)
+
+    def forget(self) -> None:
+        """Drop memory that a rollback may have made wrong."""
+        self._lanes.clear()
 
     def submit(self, submission: Submission, now_ns: int) -> IntakeReport:
         """Record a submission; every event has its fate, and what is refused is kept aside."""
@@ -144,33 +157,40 @@ class Submissions:
     ) -> list[int]:
         """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
-        sittings: dict[tuple[Identity, str], Sitting] = {}
-        alike: dict[tuple[object, ...], Sitting] = {}
-        lanes: dict[Series, Lane | None] = {}
+        seats = Seats({}, {})
         numbers = []
         for item in fresh:
-            event, series = item.event, item.series
-            if not routed(event, catalog):
+            if not routed(item.event, catalog):
                 numbers.append(KEPT_OUT)
-                self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
+                self._aside(submission, item.place, Refusal(FILTERED, filtered(item.event.metric)), now_ns)
                 continue
-            lane = lanes.get(series) if series is not None else None
-            if lane is not None:
-                numbers.append(self._bookings.append_alike(submission.door, item, lane, now_ns))
-                continue
-            whose = whose_of_event(event)
-            sitting = alike.get(whose)
-            if sitting is None:
-                place = payer_of_event(event, catalog, submission.caller), session_of_event(event)
-                if place not in sittings:
-                    sittings[place] = self._bookings.sit(tenant_no, *place, now_ns)
-                sitting = alike[whose] = sittings[place]
-            if series is not None and series not in lanes:
-                lanes[series] = self._bookings.lane(tenant_no, event, sitting, catalog)
-            numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
-        for sitting in sittings.values():
+            lane = self._lanes.get(item.series) if item.series is not None else None
+            if lane is None:
+                lane = self._lane(submission, item, catalog, seats, now_ns)
+            numbers.append(self._bookings.append(tenant_no, submission.door, item, lane, catalog, now_ns))
+        for sitting in seats.sittings.values():
             self._bookings.settle(sitting, now_ns)
         return numbers
+
+    def _lane(
+        self, submission: Submission, item: Accepted, catalog: Catalog, seats: Seats, now_ns: int
+    ) -> Lane:
+        """Where an event is booked; a series without session stays there until its terms change."""
+        event, series = item.event, item.series
+        alike = series or whose_of_event(event)
+        lane = seats.lanes.get(alike)
+        if lane is None:
+            place = payer_of_event(event, catalog, submission.caller), session_of_event(event)
+            sitting = seats.sittings.get(place)
+            if sitting is None:
+                sitting = seats.sittings[place] = self._bookings.sit(submission.tenant_no, *place, now_ns)
+            lane = Lane(sitting)
+            if series is not None:
+                lane = self._bookings.lane(submission.tenant_no, event, sitting, catalog)
+                if sitting.session is None:
+                    self._lanes.put(series, lane)
+            seats.lanes[alike] = lane
+        return lane
 
     def _signal(
         self, submission: Submission, signals: list[UsageEvent], accepted: Iterable[Accepted], now_ns: int
