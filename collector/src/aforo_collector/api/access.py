@@ -26,7 +26,6 @@ class Access(NamedTuple):
 
 OPEN: Final = Access("", customers=True)
 INGEST: Final = Access(Scope.USAGE_INGEST, customers=True)
-_BRING_ALL: Final = Access(Scope.USAGE_INGEST)
 _SHOW: Final = Access(Scope.USAGE_READ, customers=True)
 _SHOW_ALL: Final = Access(Scope.USAGE_READ)
 _QUOTAS: Final = Access(Scope.QUOTAS_READ, customers=True)
@@ -45,7 +44,6 @@ _LINES: Final = (
     ("/v1/traces", _RUN, INGEST),
     ("/v1/ingest", _RUN, INGEST),
     ("/v1/ingest/webhook", _RUN, OPEN),  # the provider's signature is the credential
-    ("/v1/ingest/upload", _RUN, _BRING_ALL),  # the rows of a file are of many customers
     ("/v1/meter", _RUN, INGEST),
     ("/v1/quota", _RUN, _QUOTAS),
     ("/v1/sessions", _SHOW, INGEST),
@@ -53,7 +51,7 @@ _LINES: Final = (
     ("/v1/analytics", _SHOW, _RUN),
     ("/v1/invoices", _SHOW, _RUN),
     ("/v1/intake", _SHOW_ALL, _RUN),
-    ("/v1/uploads", _SHOW_ALL, _RUN),
+    ("/v1/uploads", _SHOW, _RUN),
     ("/v1/unpriced", _SHOW_ALL, _RUN),
     ("/v1/prices", _SHOW_ALL, _RUN),
     ("/v1/webhook-sources", _SELL, _SELL),

@@ -53,6 +53,12 @@ class Upload:
     generation: int = 0
 
     @property
+    def source(self) -> str:
+        """What its rows are named by that have no key: the file, whose it is, and how often it was taken back."""
+        file = f"{self.digest}.{self.generation}" if self.generation else self.digest
+        return f"{file}@{self.caller.customer_id}" if self.caller.customer_id else file
+
+    @property
     def window_ns(self) -> tuple[int, int]:
         """How far in the past and in the future its rows may lie."""
         past_ns, future_ns = WINDOW_NS

@@ -138,8 +138,7 @@ class UploadJobs:
     def _process(self, job: Job) -> None:
         upload = job.upload
         layout = Layout(
-            f"{upload.digest}.{upload.generation}" if upload.generation else upload.digest,
-            dict(upload.columns), upload.metric, upload.customer or upload.caller.customer_id,
+            upload.source, dict(upload.columns), upload.metric, upload.customer or upload.caller.customer_id,
         )  # fmt: skip
         try:
             header = header_of(partial(self._bytes_of, job), upload.form, layout)
