@@ -122,7 +122,7 @@ def test_every_route_says_what_it_asks_for(routes: list[Operation]) -> None:
         assert operation.access.scope in {"", *Scope}
     opened = {operation.path for operation in routes if operation.access is OPEN}
     assert opened == {
-        "/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json", "/oauth/token",
+        "/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json", "/oauth/token", "/oauth/revoke",
         "/v1/ingest/webhook/{source_id}", "/api/v1/ingest/webhook/{source_id}",
     }  # fmt: skip
 

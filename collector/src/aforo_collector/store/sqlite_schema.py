@@ -244,6 +244,7 @@ CREATE TABLE upload_events (
 """,
     """
 ALTER TABLE strands ADD COLUMN said_no INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID;
 """,
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
