@@ -100,3 +100,33 @@ def test_moving_an_agent_counts_from_then_on() -> None:
         assert teams(made) == {"science": 2, "arts": 2}
         assert session(made)["teamId"] == "arts"
         assert made.query("SELECT count(*) FROM voided") == [(0,)]
+
+
+def test_events_of_a_series_follow_their_agent() -> None:
+    """Events that are alike are booked in one go; they too are of the team that their agent is in by then."""
+    event = {"customerId": "acme", "metricName": "pages", "quantity": 1, "agentId": "a-1"}
+    with readings.engine() as made:
+        made.submit(*[event] * 3)
+        acme, globex = made.catalog.customers
+        moved = replace(acme, teams=(Team("arts", agents=("a-1",)),))
+        use(made, replace(made.catalog, customers=(moved, globex)))
+        made.submit(*[event] * 2)
+        assert teams(made) == {"science": 3, "arts": 2}
+
+
+def test_an_assigned_span_is_in_the_team_of_its_agent() -> None:
+    """Spans that somebody assigns to a provisional customer are its teams' once the catalog has it."""
+    known = readings.catalog()
+    with readings.engine(replace(known, customers=())) as made:
+        made.send(body([tool(1, aforo__agent__id="a-1")]))
+        made.store.begin()
+        made.store.assign(made.tenant_no, (1).to_bytes(16, "big"), "acme")
+        made.intake.review(made.tenant_no, (1).to_bytes(16, "big"))
+        made.intake.finish(made.now_ns)
+        made.store.commit(made.policy)
+        assert teams(made).keys() == {None}
+        use(made, known)
+        assert teams(made).keys() == {"science"}
+        made.restart()
+        made.send(body([tool(2, name="write", aforo__agent__id="a-1")]))
+        assert teams(made).keys() == {"science"}

@@ -117,9 +117,7 @@ class Accounts:
             self._book(tenant_no, account, now_ns)
 
     def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
-        if not identity.customer_id:
-            assigned = self._store.assignment(tenant_no, tree.trace_id)
-            identity = identity._replace(customer_id=assigned)
+        said, identity = identity, self._assigned(tenant_no, tree, identity)
         payer = self._contracts.payer(tenant_no, identity)
         session: Session | None = None
         if identity.customer_id and self._contracts.catalog(tenant_no).accepts(identity.customer_id):
@@ -133,12 +131,18 @@ class Accounts:
         numbers = self._store.interning.payer(tenant_no, payer)
         # The session of a remembered strand may have lost its last span since, and been taken away.
         if strand is None or (strand.payer_no, strand.session_no) != (numbers[0], session_no):
-            said_no = self._store.interning.payer(tenant_no, payer_of(identity))[0]
+            kept = payer._replace(session_id=said.session_id) if session_no else payer
             strand = self._store.traces.new_strand(
-                tree.trace_no, tree.trace_id, identity, numbers, session_no, said_no
+                tree.trace_no, tree.trace_id, identity, numbers, session_no, None if said == kept else said
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
+
+    def _assigned(self, tenant_no: int, tree: Tree, said: Identity) -> Identity:
+        """What spans say, with the customer that somebody assigned them to."""
+        if said.customer_id:
+            return said
+        return said._replace(customer_id=self._store.assignment(tenant_no, tree.trace_id))
 
     def _book(self, tenant_no: int, account: Account, now_ns: int) -> None:
         """Count the spans of an account into its session and record what they are."""
@@ -214,7 +218,10 @@ class Accounts:
         if strand_no == strand.strand_no:
             return True
         old, _ = self._store.traces.stored_strand(strand_no)
-        return (old.said_no, old.session_no) == (strand.said_no, strand.session_no)
+        said = self._store.traces.identity
+        return old.session_no == strand.session_no and payer_of(said(strand_no)) == payer_of(
+            said(strand.strand_no)
+        )
 
     def _leave(self, tree: Tree, node: Node, now_ns: int) -> None:
         """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
@@ -305,11 +312,12 @@ class Accounts:
     def _placed(self, tenant_no: int, tree: Tree, strand: Strand) -> Strand:
         """The strand, or one of the team that the catalog puts its payer into by now."""
         said = self._store.traces.identity(strand.strand_no)
-        numbers = self._store.interning.payer(tenant_no, self._contracts.payer(tenant_no, said))
+        identity = self._assigned(tenant_no, tree, said)
+        numbers = self._store.interning.payer(tenant_no, self._contracts.payer(tenant_no, identity))
         if numbers[0] == strand.payer_no:
             return strand
         return self._store.traces.new_strand(
-            tree.trace_no, tree.trace_id, said, numbers, strand.session_no, strand.said_no
+            tree.trace_no, tree.trace_id, identity, numbers, strand.session_no, said
         )
 
     def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:

@@ -109,8 +109,8 @@ class Bookings:
         numbers = self._store.interning.payer(tenant_no, placed)
         strand = self._strands.get((tenant_no, payer, session_no))
         if strand is None or strand.payer_no != numbers[0]:
-            said_no = self._store.interning.payer(tenant_no, payer)[0]
-            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, said_no)
+            said = None if placed == payer else payer
+            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, said)
             self._strands.put((tenant_no, payer, session_no), strand)
         terms = self._contracts.terms(tenant_no, strand.payer_no, placed)
         return Sitting(strand, session, terms, payer, [], [])
@@ -225,8 +225,7 @@ class Bookings:
             parts.append((number, self._store.events.load(number)))
             number += 1
         row = parts[0][1]
-        strand, _ = self._store.traces.stored_strand(row["strand_no"])
-        payer = self._store.interning.payer_identity(strand.said_no)[1]
+        payer = self._store.traces.identity(row["strand_no"])
         occurrence = occurrence_of(row, self._store.interning.text)
         own = measures_of(occurrence, row["units"], payer)[0]
         details = json.loads(main.details, parse_float=Decimal) if main.details else {}

@@ -97,7 +97,7 @@ class EventRows:
         self._next_no = event_no + 1
         if event_no // SEGMENT_EVENTS != self._segment:
             self._seal(event_no // SEGMENT_EVENTS)
-        strand_no, payer_no, customer_no, _, _ = strand
+        strand_no, payer_no, customer_no, _ = strand
         (kind, label, status, step_type, metric, calls, model_calls, input_, output, reasoning, cache_read,
          cache_write, quantity, cost, reason, quality, revenue) = occurrence  # fmt: skip
         offsets = self._postings.get(customer_no)

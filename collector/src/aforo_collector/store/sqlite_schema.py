@@ -243,7 +243,9 @@ CREATE TABLE upload_events (
 ) WITHOUT ROWID;
 """,
     """
-ALTER TABLE strands ADD COLUMN said_no INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE strands ADD COLUMN said TEXT;
+""",
+    """
 CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID;
 """,
 )

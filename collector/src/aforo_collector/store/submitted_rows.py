@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from aforo_collector.domain.identity import Identity
-
 from .interning import Interning
 
 _INSERT = "INSERT INTO submitted VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -58,20 +56,14 @@ class SubmittedRows:
         ).fetchone()
         return None if row is None else Submitted(row[0], self._interning.text(row[1]), *row[2:])
 
-    def of_session(self, session_no: int) -> list[tuple[int, str, int, int, Identity]]:
-        """(number, key, start, end, payer) of the last booking in a session under each key, times in ns."""
+    def of_session(self, session_no: int) -> list[tuple[int, str, int, int, int]]:
+        """(number, key, start, end, strand) of the last booking in a session under each key, times in ns."""
         self.flush()
-        rows = self._db.execute(
-            "SELECT key, occurred_ns - duration_ns, occurred_ns, coalesce(nullif(said_no, 0), payer_no),"
-            " max(event_no) FROM submitted"
-            " CROSS JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
-            " WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
+        return self._db.execute(
+            "SELECT max(event_no), key, occurred_ns - duration_ns, occurred_ns, strand_no FROM submitted"
+            " CROSS JOIN usage_events USING (event_no) WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
             (session_no,),
         ).fetchall()
-        return [
-            (number, key, start, end, self._interning.payer_identity(payer_no)[1])
-            for key, start, end, payer_no, number in rows
-        ]
 
     def last_no(self) -> int:
         """The number of the last event that is written, 0 for none."""
