@@ -49,6 +49,7 @@ _FORM = {
     },
 }
 _REQUEST = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_REJECTED: dict[str, Any] = {"content": {"text/csv": {}, "application/x-ndjson": {}}}
 _examining = CapacityLimiter(2)
 """Unpacking a large file takes long; the threads of the readers are not for that."""
 
@@ -230,7 +231,7 @@ def report_html(desk: AtDesk, tenant: OfTenant, job_id: str, customer_id: Custom
     return HTMLResponse(report_page(report_view(job, rows), following is not None), headers=headers)
 
 
-@router.get("/v1/uploads/{job_id}/rejected", response_class=Response)
+@router.get("/v1/uploads/{job_id}/rejected", response_class=Response, responses={200: _REJECTED})
 def rejected(desk: AtDesk, tenant: OfTenant, job_id: str, customer_id: CustomerId = None) -> Response:
     """The rows that were not recorded as a file like the one they came in, to mend and to send again."""
     job = _job(desk, tenant, customer_id, job_id)
