@@ -36,12 +36,25 @@ _DERIVED = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith(("_to
 class Terms:
     """What one payer's occurrences become under one catalog; made once per payer, then looked up."""
 
-    __slots__ = ("_agent_id", "_earns", "_masks", "_plan", "_product_type", "_rated", "_submitted")
+    __slots__ = (
+        "_agent_id",
+        "_beyond",
+        "_earns",
+        "_masks",
+        "_plan",
+        "_product_type",
+        "_rated",
+        "_submitted",
+        "sold_ns",
+    )
 
-    def __init__(self, catalog: Catalog, payer: Identity) -> None:
+    def __init__(self, catalog: Catalog, payer: Identity, *, is_sold: bool = True) -> None:
         self._product_type = payer.product_type
         self._agent_id = payer.agent_id
-        self._plan = catalog.basis(payer.customer_id, payer.product_type)
+        self._plan = catalog.basis(payer.customer_id, payer.product_type) if is_sold else None
+        self.sold_ns = catalog.term_ns(payer.customer_id, payer.product_type) if is_sold else None
+        """[start, until) of what the plan bills, in ns; None for all that the payer uses."""
+        self._beyond = self if self.sold_ns is None else Terms(catalog, payer, is_sold=False)
         self._masks: dict[int, int] = {}
         self._rated: dict[int, list[str]] = {}
         self._earns: dict[tuple[int, str, str, str, str], list[tuple[int, Decimal]]] = {}
@@ -50,6 +63,11 @@ class Terms:
             written = [unit for unit in units if self._writes(catalog, unit)]
             self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
             self._rated[kind] = [unit for unit in written if self._prices(unit)]
+
+    def at(self, occurred_ns: int) -> Terms:
+        """The terms that hold for what happened at a moment: no plan bills it outside of the subscription."""
+        sold = self.sold_ns
+        return self if sold is None or sold[0] <= occurred_ns < sold[1] else self._beyond
 
     def _prices(self, unit: str) -> bool:
         return self._plan is not None and self._plan.price_of(metric_of(self._product_type, unit)) is not None

@@ -153,8 +153,11 @@ class Accounts:
         if joined and not late:
             session.join(joined, identity, now_ns, self._idle_ns)
         booked = []
-        append, rated = self._store.events.append, terms.rated
+        append, always, rated = self._store.events.append, terms, terms.rated
         for node, span, corrects in records:
+            if always.sold_ns is not None:
+                terms = always.at(span.end_ns)
+                rated = terms.rated
             occurrence = meter(node, span, cost_of)
             metadata = sample = None
             if span.recorded is None:
@@ -290,7 +293,7 @@ class Accounts:
         span = tree.span(node)
         booked, strand = strand, self._placed(tenant_no, tree, strand)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
-        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer).at(row["occurred_ns"])
         recorded = occurrence_of(row, self._store.interning.text)
         wanted = (
             _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]

@@ -120,7 +120,8 @@ class Bookings:
         strand, _, terms, payer, _, _ = sitting
         metric = event.metric
         unit = catalog.unit(metric)
-        if (unit is not None and unit.sampled) or not counts_only_itself(event, unit, payer.product_type):
+        looked_at = terms.sold_ns is not None or (unit is not None and unit.sampled)
+        if looked_at or not counts_only_itself(event, unit, payer.product_type):
             return Lane(sitting)
         usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
@@ -192,6 +193,7 @@ class Bookings:
         self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
     ) -> list[Booked]:  # fmt: skip
         """What an event is under these terms."""
+        terms = terms.at(occurred_ns)
         cost_of = self._contracts.cost_of(tenant_no)
         unit = catalog.unit(event.metric)
         parts: list[Booked] = []

@@ -57,6 +57,8 @@ class Finals:
         terms = self._contracts.terms(tenant_no, payer_no, payer)
         session.closed_ns = closed_ns
         session.close_reason = reason.value
+        occurred_ns = session.last_ns or closed_ns
+        terms = terms.at(occurred_ns)
         active_s = Decimal(session.active_ns // NS_PER_MS) / 1000
         occurrence = Occurrence(Kind.FINAL, status=reason.value, quantity=active_s)
         units = 0
@@ -68,7 +70,7 @@ class Finals:
             session.totals.revenue += occurrence.revenue
         strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
         session.final_event_no = self._store.events.append(
-            tenant_no, strand, 0, session.last_ns or closed_ns, session.last_ns - session.first_ns,
+            tenant_no, strand, 0, occurred_ns, session.last_ns - session.first_ns,
             units, occurrence, adjustment=False, now_ns=now_ns,
             metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
         )  # fmt: skip
@@ -84,7 +86,7 @@ class Finals:
             return False
         payer = self._contracts.payer(session.tenant_no, session.lead)
         numbers = self._store.interning.payer(session.tenant_no, payer)
-        terms = self._contracts.terms(session.tenant_no, numbers[0], payer)
+        terms = self._contracts.terms(session.tenant_no, numbers[0], payer).at(row["occurred_ns"])
         wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(recorded)
         if (numbers[0], wanted, units) == (strand.payer_no, recorded, row["units"]):
             return False

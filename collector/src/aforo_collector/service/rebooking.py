@@ -18,11 +18,14 @@ EVENTS_AT_ONCE = 500
 
 
 def newly_known(before: Catalog, after: Catalog) -> list[str]:
-    """Customers that are in the catalog now, or have a plan for a product type that they had none for."""
+    """Customers that are in the catalog now, or have a plan for a product type that they had none for, or at
+    other times.
+    """
     return [
         customer.id
         for customer in after.customers
-        if before.customer(customer.id) is None
+        if (known := before.customer(customer.id)) is None
+        or set(known.terms) != set(customer.terms)
         or any(
             before.basis(customer.id, kind) is None and after.basis(customer.id, kind) is not None
             for kind in PRODUCT_TYPES
