@@ -53,10 +53,13 @@ class Upload:
     generation: int = 0
 
     @property
-    def source(self) -> str:
-        """What its rows are named by that have no key: the file, whose it is, and how often it was taken back."""
-        file = f"{self.digest}.{self.generation}" if self.generation else self.digest
-        return f"{file}@{self.caller.customer_id}" if self.caller.customer_id else file
+    def origin(self) -> str:
+        """What the keys begin with that its rows are given: half of a digest is enough to tell files apart.
+
+        The same file under the credentials of two customers is different usage.
+        """
+        owner = f"@{self.caller.customer_id}" if self.caller.customer_id else ""
+        return f"upload:{self.digest[:32]}" + (f".{self.generation}" if self.generation else "") + owner
 
     @property
     def window_ns(self) -> tuple[int, int]:
