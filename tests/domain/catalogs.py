@@ -184,10 +184,15 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
         {"code": code, "type": kind, "rate_plan": draw(st.sampled_from(plans))}
         for code, kind in kinds.items()
     ]
+    sold = sorted({kind: code for code, kind in kinds.items()}.values())
+    days = st.sampled_from(
+        ({"from": "2026-01-31"}, {"until": "2026-03-01"}, {"from": "1999-12-31", "until": "2026-03-01"})
+    )
     document["customers"] = [
         {
             "id": customer,
-            "products": sorted({kind: code for code, kind in kinds.items()}.values()),
+            "products": sold,
+            "terms": [{"product": code, **draw(days)} for code in sold if draw(st.booleans())],
             "teams": [
                 {"id": team, "agents": [f"{team}-agent"], "apps": [f"{team}-app"]} for team in draw(codes)
             ],

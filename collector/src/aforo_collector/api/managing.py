@@ -21,7 +21,6 @@ from aforo_collector.domain.catalog_edits import (
     NOUNS,
     SUBSCRIPTIONS,
     AlreadyThere,
-    Changing,
     Document,
     InvalidRow,
     NotThere,
@@ -69,17 +68,15 @@ def _router(noun: Noun) -> APIRouter:
     if noun is not CUSTOMERS:  # there are more of them than the catalog knows; see `api.customers`
         _reading(router, noun)
 
-    if isinstance(noun, Changing):
+    @router.patch("/{row_id:path}", response_class=Answer, openapi_extra=BODY)
+    async def change(request: Request, desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:
+        """Replace the fields that are given; null takes one away."""
+        changes = _from_wire(object_in(await json_body(request, desk)))
 
-        @router.patch("/{row_id:path}", response_class=Answer, openapi_extra=BODY)
-        async def change(request: Request, desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:
-            """Replace the fields that are given; null takes one away."""
-            changes = _from_wire(object_in(await json_body(request, desk)))
+        def do() -> Catalog:
+            return _edit(desk, tenant.tenant_no, lambda file: noun.change(file, row_id, changes))
 
-            def do() -> Catalog:
-                return _edit(desk, tenant.tenant_no, lambda file: noun.change(file, row_id, changes))
-
-            return Answer(_view(noun, await to_thread.run_sync(do), row_id))
+        return Answer(_view(noun, await to_thread.run_sync(do), row_id))
 
     @router.delete("/{row_id:path}", response_class=Answer)
     def delete(desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:

@@ -50,16 +50,12 @@ class Noun(ABC):
     def remove(self, document: Document, row_id: str) -> None:
         """Take a row out of the file."""
 
-
-class Changing(Noun):
-    """A kind of thing whose rows can be changed in their place."""
-
     @abstractmethod
     def change(self, document: Document, row_id: str, changes: Row) -> None:
         """Replace the fields that are given; None takes one away."""
 
 
-class Table(Changing):
+class Table(Noun):
     """Rows of one table of the file, as they stand there."""
 
     def __init__(self, name: str, table: str, key: str) -> None:
@@ -93,7 +89,7 @@ class Table(Changing):
         document[self._table].remove(_there(self.rows(document), row_id))
 
 
-class Teams(Changing):
+class Teams(Noun):
     """Teams of customers: `customer_id`, `team_id`, `agents`, `apps`."""
 
     name = "teams"
@@ -134,7 +130,7 @@ class Teams(Changing):
         _customer(document, row)["teams"].remove(_team(document, row))
 
 
-class Members(Changing):
+class Members(Noun):
     """Agents or apps of teams: `customer_id`, `team_id` and `agent_id` or `app_id`."""
 
     def __init__(self, name: str, key: str) -> None:
@@ -177,7 +173,7 @@ class Members(Changing):
         _team(document, row)[self.name].remove(row[self._key])
 
 
-class Subscriptions(Changing):
+class Subscriptions(Noun):
     """Products of customers: `customer_id`, `product_code`, `from` and `until`; the plan is the product's."""
 
     name = "subscriptions"
@@ -232,9 +228,9 @@ def _days_of(customer: Row, code: str) -> Row:
 
 
 def _set_days(customer: Row, code: str, days: Row) -> None:
-    known = {name: day for name, day in days.items() if day is not None}
-    others = [term for term in customer.get("terms", ()) if term["product"] != code]
-    customer["terms"] = [*others, {"product": code, **known}] if known else others
+    terms = {term["product"]: term for term in customer.get("terms", ())}
+    terms[code] = {"product": code} | {name: day for name, day in days.items() if day is not None}
+    customer["terms"] = [term for term in terms.values() if len(term) > 1]
 
 
 CUSTOMERS: Final = Table("customers", "customers", "id")

@@ -210,6 +210,8 @@ def _term(fields: Fields) -> Term:
         if day is not None and not (_is_day(day) and day >= "1970"):
             fields.report(key, f"{day!r} is not a day like 2026-01-31")
     term = Term(fields.text("product"), days["from"], days["until"])
+    if term.start is None and term.until is None:
+        fields.report("", "names neither from nor until; without a term a product is had always")
     if term.start is not None and term.until is not None and term.start >= term.until:
         fields.report("until", f"{term.until} is not after {term.start}")
     return term
