@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.usage import SetAside
@@ -46,6 +47,17 @@ class Snapshot:
             (self._tenant_no, customer_id),
         ).fetchone()
         return row[0] if row else None
+
+    def customers_with_usage(self, first: str) -> Iterator[str]:
+        """Ids, from `first` on, of the customers that something is recorded of, net of what was taken back."""
+        rows = self._db.execute(
+            "SELECT customer_id FROM customers c WHERE tenant_no = ? AND customer_id >= ? AND EXISTS ("
+            " SELECT 1 FROM payers p CROSS JOIN usage_daily USING (payer_no)"
+            " WHERE p.customer_no = c.customer_no AND p.tenant_no = c.tenant_no AND events > 0)"
+            " ORDER BY customer_id",
+            (self._tenant_no, first),
+        )
+        return (row[0] for row in rows)
 
     def trace_no(self, trace_id: bytes) -> int | None:
         """The number of a trace."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from typing import NamedTuple
-
-from aforo_collector.domain.identity import Identity
 
 from .interning import Interning
 
@@ -57,16 +54,14 @@ class SubmittedRows:
         ).fetchone()
         return None if row is None else Submitted(row[0], self._interning.text(row[1]), *row[2:])
 
-    def of_session(self, session_no: int) -> Iterable[tuple[str, int, int, Identity]]:
-        """(key, start, end, payer) of the events of a session, times in ns; once for each that was submitted."""
+    def of_session(self, session_no: int) -> list[tuple[int, str, int, int, int]]:
+        """(number, key, start, end, strand) of the last booking in a session under each key, times in ns."""
         self.flush()
-        rows = self._db.execute(
-            "SELECT key, occurred_ns - duration_ns, occurred_ns, payer_no, max(event_no) FROM submitted"
-            " CROSS JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
-            " WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
+        return self._db.execute(
+            "SELECT max(event_no), key, occurred_ns - duration_ns, occurred_ns, strand_no FROM submitted"
+            " CROSS JOIN usage_events USING (event_no) WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
             (session_no,),
         ).fetchall()
-        return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no, _ in rows]
 
     def last_no(self) -> int:
         """The number of the last event that is written, 0 for none."""
