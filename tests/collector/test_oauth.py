@@ -243,16 +243,11 @@ def test_a_token_never_allows_more_than_its_client(scene: Scene) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_no_change_of_a_token_gets_in(scene: Scene, data: st.DataObject) -> None:
-    """Any token with one character different is refused with 401, unless it spells the same bytes."""
-    at = data.draw(st.integers(0, len(scene.token) - 1))
+    """Any token with one character different is refused with 401, also one that spells the same bytes."""
+    at = data.draw(st.integers(0, len(scene.token) - 1) | st.just(len(scene.token) - 1))
     char = data.draw(st.characters(min_codepoint=33, max_codepoint=126))
     changed = scene.token[:at] + char + scene.token[at + 1 :]
-    same = [base64.urlsafe_b64decode(p + "==") for p in scene.token.split(".")]
-    try:
-        is_same = [base64.urlsafe_b64decode(p + "==") for p in changed.split(".")] == same
-    except ValueError:
-        is_same = False
-    assert scene.code(changed)[0] == (200 if is_same else 401)
+    assert scene.code(changed)[0] == (200 if changed == scene.token else 401)
 
 
 def test_tokens_outlive_a_restart_and_not_their_signing_key(start: Start, tmp_path: Path) -> None:
