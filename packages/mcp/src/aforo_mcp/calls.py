@@ -113,13 +113,13 @@ def is_plain(result: object) -> bool:
     else:
         fields, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
     failed, kind, content, meta = map(fields.get, names)
-    if failed is not False or kind not in _COMPLETE or not keys.issuperset(fields):
-        return False
-    return (not content or _is_silent(content)) and (not meta or _is_silent(meta))
-
-
-def _is_silent(part: object) -> bool:
-    return type(part) is dict and _COST_KEYS.isdisjoint(part)
+    return (
+        failed is False
+        and kind in _COMPLETE
+        and keys.issuperset(fields)
+        and (not content or (type(content) is dict and _COST_KEYS.isdisjoint(content)))
+        and (not meta or (type(meta) is dict and _COST_KEYS.isdisjoint(meta)))
+    )
 
 
 def asked_by(result: object) -> object:

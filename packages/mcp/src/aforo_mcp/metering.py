@@ -72,12 +72,12 @@ class Layer:
 
     def __enter__(self) -> Self:
         try:
-            terms = self._terms
+            terms, around = self._terms, context.get_current()
             tool, request = self._find(self._subject)
             call = _current.get()
             self._opens = call is None or not call.is_of(request)
             if call is None or self._opens:
-                call = spans.open_call(tool, request, terms)
+                call = spans.open_call(tool, request, terms, around)
             else:
                 call.identity = terms.identity.over(call.identity)
             self._call = call
@@ -87,12 +87,12 @@ class Layer:
             # The first function is the tool's own. What runs inside of it is a part of the call.
             self._is_part = call.in_body
             if self._is_part:
-                trace_id, span_id = plugin.current_parent() or (trace_id, span_id)
+                trace_id, span_id = plugin.current_parent(around) or (trace_id, span_id)
             elif self._is_body:
                 call.in_body = True
             self._current = _current.set(call)
             self._inside = Inside(trace_id, span_id, call.identity).__enter__()
-            self._carried = context.attach(_carrying(call.identity))
+            self._carried = context.attach(_carrying(call.identity, around))
         except Exception as error:
             _excuse("enter", error)
         return self
@@ -104,39 +104,33 @@ class Layer:
         if call is None:
             return
         try:
-            if self._carried is not None:
-                self._leave(self._carried)
+            # A stretch that ends in another context has nothing to put back there.
+            if self._carried is not None and plugin.put_back(_current, self._current):
+                self._inside.__exit__(None, None, None)
+                context.detach(self._carried)
             outcome: object = error
             if error is None:
                 outcome = spans.result_of(self.result) if self._is_body else self.result
             if self._opens:
                 spans.close_call(call, outcome)
+            elif calls.is_plain(outcome):
+                pass
             elif self._is_part:
-                call.tally().add(calls.cost_of(outcome))
+                call.add(calls.cost_of(outcome))
             elif self._is_body:
                 call.inner_error = spans.error_type_of(outcome)
-                call.tally().take(calls.cost_of(outcome))
+                call.take(calls.cost_of(outcome))
         except Exception as problem:
             _excuse("exit", problem)
 
-    def _leave(self, carried: Token[Context]) -> None:
-        """Put back what was current. A stretch that ends in another context has nothing to put back there."""
-        try:
-            _current.reset(self._current)
-        except (ValueError, RuntimeError):
-            return
-        self._inside.__exit__(None, None, None)
-        context.detach(carried)
 
-
-def _carrying(identity: Identity) -> Context:
+def _carrying(identity: Identity, around: Context) -> Context:
     """The context in which a tool runs: what it meters, and what it calls, is for the same payer."""
-    current = context.get_current()
-    if not current:  # nothing of OpenTelemetry's here at all: the usual case, in one step
+    if not around:  # nothing of OpenTelemetry's here at all: the usual case, in one step
         return _alone(identity)
-    if not baggage.get_all(current):
-        return Context({**current, **_alone(identity)})
-    return _with(identity, current)
+    if not baggage.get_all(around):
+        return Context({**around, **_alone(identity)})
+    return _with(identity, around)
 
 
 @lru_cache(maxsize=1024)

@@ -10,9 +10,10 @@ from weakref import WeakValueDictionary
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
+from opentelemetry.context import Context
 
 from aforo_mcp import calls
-from aforo_mcp.calls import NOTHING
+from aforo_mcp.calls import NOTHING, Reported
 from aforo_mcp.links import NOWHERE
 from aforo_mcp.requests import Request
 from aforo_mcp.tally import Tally
@@ -46,13 +47,13 @@ class Call:
         "request", "span_id", "start_ns", "tool", "trace_id", "used",
     )  # fmt: skip
 
-    def __init__(self, tool: str, request: Request | None, payer: Identity) -> None:
+    def __init__(self, tool: str, request: Request | None, payer: Identity, around: Context | None) -> None:
         self.tool = tool
         self.payer = self.identity = payer
         place = NOWHERE if request is None or request.is_bare else request.place(tool)
         self.trace_id, self.parent_id, call_id = place
         if not self.trace_id:
-            self.trace_id, self.parent_id = plugin.current_parent() or (plugin.new_trace_id(), 0)
+            self.trace_id, self.parent_id = plugin.current_parent(around) or (plugin.new_trace_id(), 0)
         self.attributes = _of_request(request) if request is not None else b""
         self.used: Tally | None = None
         self.start_ns = time_ns()
@@ -77,12 +78,23 @@ class Call:
         own = self.request
         return self.is_open and (request is None or own is None or own.is_same(request))
 
+    def add(self, part: Reported) -> None:
+        """Take what a part of the call reports."""
+        if part is not NOTHING:
+            self.tally().add(part)
+
+    def take(self, stated: Reported) -> None:
+        """Take what a result of the call reports."""
+        if stated is not NOTHING:
+            self.tally().take(stated)
+
     def tally(self) -> Tally:
         """What takes the reports of this call, from any thread."""
-        with _reporting:
-            if self.used is None:
-                self.used = Tally()
-            return self.used
+        used = self.used
+        if used is None:
+            with _reporting:
+                used = self.used = self.used or Tally()
+        return used
 
 
 _reporting: Final = Lock()
@@ -93,9 +105,9 @@ _waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
 """Calls whose last round asked for input, under what the request that brings it will say."""
 
 
-def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
-    """A call that begins now, or one that goes on."""
-    tool, payer = tool[:NAME_LENGTH_MAX], terms.payer(request)
+def open_call(tool: str, request: Request | None, terms: Terms, around: Context | None = None) -> Call:
+    """A call that begins now in the context `around` (None = the current one), or one that goes on."""
+    tool, payer = tool[:NAME_LENGTH_MAX], terms.payer(request, around)
     if request is not None and request.state is not None:
         try:
             call = _waiting[tool, request.state, payer].popleft()
@@ -104,7 +116,7 @@ def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
         else:
             call.go_on(request)
             return call
-    return Call(tool, request, payer)
+    return Call(tool, request, payer, around)
 
 
 def close_call(call: Call, outcome: object) -> None:
@@ -144,9 +156,7 @@ def _read(call: Call, outcome: object) -> str | None:
     if calls.is_interim(asked):
         _wait(call, asked)
         return None
-    stated = calls.cost_of(outcome)
-    if stated is not NOTHING:
-        call.tally().take(stated)
+    call.take(calls.cost_of(outcome))
     error_type = error_type_of(outcome)
     if error_type == c.TOOL_ERROR:
         return call.inner_error or error_type  # the function knows best how it ended

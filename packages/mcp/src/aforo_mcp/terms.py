@@ -7,6 +7,7 @@ from typing import Final
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
+from opentelemetry.context import Context
 
 from aforo_mcp.calls import amount_of, identity_of
 from aforo_mcp.requests import NOBODY, Request
@@ -30,12 +31,12 @@ class Terms:
         """Work out what does not change from call to call."""
         object.__setattr__(self, "of_server", self.identity.over(_MCP_SERVER))
 
-    def payer(self, request: Request | None) -> Identity:
+    def payer(self, request: Request | None, around: Context | None = None) -> Identity:
         """Who a call is billed to: whom these terms name, then the request's `_meta`, then its access token,
-        then the context and the process; where nobody names a session, that of the legacy protocol, or the
-        child of our proxy that this process is.
+        then the context (`around`, None = the current one) and the process; where nobody names a session, that
+        of the legacy protocol, or the child of our proxy that this process is.
         """
-        found, ambient = self.identity, plugin.current_identity()
+        found, ambient = self.identity, plugin.current_identity(around)
         if ambient.product_type == c.AGENTIC_API and plugin.is_product_type_assumed():
             # Nobody has said that this server is anything but an MCP server.
             found = self.of_server

@@ -77,7 +77,9 @@ in_context: Final[ContextVar[Identity]] = ContextVar("aforo_identity", default=U
 def from_context(context: Context | None = None) -> Identity:
     """What the context says: our own variable over the baggage of `context` (None = the current one)."""
     own = in_context.get()
-    if not (context or get_current()):  # nothing of OpenTelemetry's here at all: the usual case, in one step
+    if context is None:
+        context = get_current()
+    if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
         return own
     carried = baggage.get_all(context)
     if not carried:

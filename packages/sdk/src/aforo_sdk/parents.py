@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from opentelemetry import trace
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 
 from aforo_sdk.identity import Identity, in_context
 
@@ -36,22 +36,25 @@ class OpenSpan(NamedTuple):
 open_span: Final[ContextVar[OpenSpan | None]] = ContextVar("aforo_open_span", default=None)
 
 
-def current_parent() -> tuple[int, int] | None:
-    """(trace id, span id) of the innermost open call of ours, else of the ambient sampled OpenTelemetry span.
+def current_parent(context: Context | None = None) -> tuple[int, int] | None:
+    """(trace id, span id) of the innermost open call of ours, else of the sampled OpenTelemetry span of `context`
+    (None = the current one).
 
     A span that was opened on our own `TracerProvider` since that call began lies further inside and wins.
 
     None when there is neither: the caller starts a trace of its own.
     """
     enclosing = open_span.get()
-    if not get_current():  # nothing of OpenTelemetry's here at all: the usual case, in one step
+    if context is None:
+        context = get_current()
+    if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
         return None if enclosing is None else (enclosing.trace_id, enclosing.span_id)
-    ambient = trace.get_current_span()
+    ambient = trace.get_current_span(context)
     if enclosing is not None and not (isinstance(ambient, Metered) and ambient is not enclosing.ambient):
         return enclosing.trace_id, enclosing.span_id
-    context = ambient.get_span_context()
-    if context.is_valid and context.trace_flags.sampled:
-        return context.trace_id, context.span_id
+    span = ambient.get_span_context()
+    if span.is_valid and span.trace_flags.sampled:
+        return span.trace_id, span.span_id
     return None
 
 
