@@ -113,13 +113,11 @@ def is_plain(result: object) -> bool:
     else:
         fields, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
     failed, kind, content, meta = map(fields.get, names)
-    return (
-        failed is False
-        and kind in _COMPLETE
-        and keys.issuperset(fields)
-        and (not content or (type(content) is dict and _COST_KEYS.isdisjoint(content)))
-        and (not meta or (type(meta) is dict and _COST_KEYS.isdisjoint(meta)))
-    )
+    if failed is not False or kind not in _COMPLETE or not keys.issuperset(fields):
+        return False
+    if content and (type(content) is not dict or not _COST_KEYS.isdisjoint(content)):
+        return False
+    return not meta or (type(meta) is dict and _COST_KEYS.isdisjoint(meta))
 
 
 def asked_by(result: object) -> object:
