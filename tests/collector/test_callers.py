@@ -62,6 +62,22 @@ def deliveries(draw: st.DrawFn) -> list[tuple[dict[str, Any], Identity]]:
     return found
 
 
+def test_what_was_filled_in_for_a_bill_is_not_handed_down(tmp_path: Path) -> None:
+    """A span below one that a former process has stored inherits what that said, not the product type it got."""
+    seen = []
+    for restart in (False, True):
+        (tmp_path / str(restart)).mkdir()
+        engine = Engine(tmp_path / str(restart))
+        send(engine, [chat(1, 0, aforo__customer__id="acme")], NOBODY)
+        if restart:
+            engine.restart()
+        send(engine, [chat(2, 1)], ACME)
+        seen.append(payers(engine)[1])
+        engine.database.close()
+    assert seen[0] == seen[1]
+    assert seen[0][5] == "AI_AGENT"
+
+
 @settings(max_examples=25, deadline=None)
 @given(deliveries(), st.randoms(use_true_random=False), st.booleans())
 def test_no_order_changes_who_pays(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.collector.running import Running
 
@@ -62,7 +61,7 @@ def test_fastapi(collector: Running) -> None:
 
 def test_flask(collector: Running) -> None:
     """A Flask application with `aforo.middleware.flask`."""
-    flask = pytest.importorskip("flask")
+    import flask
     from aforo.middleware.flask import AforoMetering
 
     app = flask.Flask("metered")
@@ -77,7 +76,6 @@ def test_flask(collector: Running) -> None:
 
 def test_django(collector: Running) -> None:
     """Django's chain with `aforo.middleware.django`, configured by settings."""
-    pytest.importorskip("django")
     from aforo.middleware.django import AforoMeteringMiddleware
     from django.conf import settings
     from django.http import HttpRequest, HttpResponse

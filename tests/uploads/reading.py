@@ -11,8 +11,8 @@ from aforo_collector.doors.uploads import csv_rows, ndjson, window
 from aforo_collector.doors.uploads.reading import read
 from aforo_collector.doors.uploads.rows import Layout, Place, Rows
 
-DIGEST = "ab" * 32
-LAYOUT = Layout(DIGEST, {})
+ORIGIN = "upload:abab"
+LAYOUT = Layout(ORIGIN, {})
 
 
 class Row(NamedTuple):

@@ -15,7 +15,7 @@ from aforo_collector.doors.uploads.rows import ROW_BYTES_MAX, Layout, Unreadable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from .reading import DIGEST, LAYOUT, parts, rows, rows_up_to
+from .reading import LAYOUT, ORIGIN, parts, rows, rows_up_to
 
 HEADER = b"event_id,customer_id,metric,quantity,note\n"
 SIZES = st.lists(st.integers(1, 60), max_size=5)
@@ -60,7 +60,7 @@ def test_csv_is_read_as_the_standard_library_reads_it(
 
     assert len(found) == len(wanted)
     for row, (key, customer, metric, quantity, note) in zip(found, wanted, strict=True):
-        assert row.event["idempotencyKey"] == (key or f"upload:{DIGEST}:{row.line}")
+        assert row.event["idempotencyKey"] == (key or f"{ORIGIN}:{row.line:012}")
         assert (row.event["customerId"] or "", row.event["metricName"] or "") == (customer, metric)
         assert row.event["quantity"] == Decimal(quantity)
         assert str(row.event["metadata"].get("note", "")) == note
@@ -98,9 +98,7 @@ def test_ndjson_is_read_as_the_standard_library_reads_it(
             assert row.event.code == "MALFORMED_ROW"
         else:
             said = value.get("event_id") not in (None, "")
-            assert dict(row.event) == value | (
-                {} if said else {"idempotencyKey": f"upload:{DIGEST}:{row.line}"}
-            )
+            assert dict(row.event) == value | ({} if said else {"idempotencyKey": f"{ORIGIN}:{row.line:012}"})
 
 
 def _loads(text: str) -> Any:
@@ -220,10 +218,10 @@ def test_the_spellings_of_columns() -> None:
         "metadata": {"a": [], "n": "007", "tenant_id": "t1", "Kunde": "Müller", "model": "m-1"},
     }  # fmt: skip
     assert second.event == {
-        "idempotencyKey": f"upload:{DIGEST}:3", "occurredAt": 1790000000, "customerId": "acme",
+        "idempotencyKey": f"{ORIGIN}:000000000003", "occurredAt": 1790000000, "customerId": "acme",
         "metricName": "api_calls", "quantity": 3, "statusCode": None, "metadata": {"n": Decimal("1.0")},
     }  # fmt: skip
-    mapped = Layout(DIGEST, {"Kunde": "customerId", "n": "metadata.count"})
+    mapped = Layout(ORIGIN, {"Kunde": "customerId", "n": "metadata.count"})
     [first, _] = rows(parts(data, CSV, layout=mapped))
     assert first.event["customerId"] == "Müller"
     assert first.event["metadata"]["customer_id"] == "acme"
@@ -245,7 +243,7 @@ def test_any_name_of_a_column_is_only_a_name(names: list[str]) -> None:
 
 def test_defaults_fill_what_rows_leave_out() -> None:
     """A default metric and customer are for rows that name none, in both forms and under any spelling."""
-    layout = Layout(DIGEST, {"Menge": "quantity"}, metric="api_calls", customer="acme")
+    layout = Layout(ORIGIN, {"Menge": "quantity"}, metric="api_calls", customer="acme")
     [only] = rows(parts(b"Menge\n2\n", CSV, layout=layout))
     assert (only.event["customerId"], only.event["metricName"], only.event["quantity"]) == (
         "acme",
@@ -284,7 +282,7 @@ def test_defaults_fill_what_rows_leave_out() -> None:
 def test_a_header_that_says_too_little_is_told(data: bytes, code: str, columns: dict[str, str]) -> None:
     """A file whose columns cannot be known is not read, and the sentence says what to do."""
     with pytest.raises(UnreadableFile) as raised:
-        parts(data, CSV, layout=Layout(DIGEST, columns))
+        parts(data, CSV, layout=Layout(ORIGIN, columns))
     assert raised.value.code == code
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from aforo_collector.domain.money import CONTEXT, MoneyError, decimal_of, plain
 from aforo_collector.domain.submission import UsageEvent
 
-__all__ = ["Scalar", "Sources", "find", "number_of", "sources_of", "text_of", "token_of"]
+__all__ = ["Scalar", "Sources", "find", "number_of", "other_spelling", "sources_of", "text_of", "token_of"]
 
 Scalar = str | int | Decimal
 Sources = tuple[Mapping[str, object], ...]
@@ -47,7 +47,7 @@ def find(name: str, sources: Sources) -> Scalar | None:
 
     snake_case and camelCase are spellings of one name; null, objects and lists are no scalars.
     """
-    other = _other_spelling(name)
+    other = other_spelling(name)
     for source in sources:
         for key in (name, other):
             value = source.get(key)
@@ -95,8 +95,8 @@ def token_of(value: Scalar | None) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _other_spelling(name: str) -> str:
-    """For status_code statusCode, and the other way round."""
+def other_spelling(name: str) -> str:
+    """`statusCode` for status_code, and the other way round."""
     if "_" in name:
         first, *rest = name.split("_")
         return first + "".join(word[:1].upper() + word[1:] for word in rest)

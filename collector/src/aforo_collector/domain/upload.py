@@ -53,6 +53,11 @@ class Upload:
     generation: int = 0
 
     @property
+    def origin(self) -> str:
+        """What the keys begin with that its rows are given: half of a digest is enough to tell files apart."""
+        return f"upload:{self.digest[:32]}" + (f".{self.generation}" if self.generation else "")
+
+    @property
     def window_ns(self) -> tuple[int, int]:
         """How far in the past and in the future its rows may lie."""
         past_ns, future_ns = WINDOW_NS

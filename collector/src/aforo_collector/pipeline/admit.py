@@ -126,9 +126,9 @@ def _event(
         boundary = boundary or "HEARTBEAT"
     if "quantity" not in fields:
         raise Refused("MISSING_FIELD", "quantity is missing; it is a number of at least 0", "quantity")
-    quantity = _quantity(take("quantity"))
+    quantity = quantity_of(take("quantity"))
     occurred = take("occurredAt", None)
-    occurred_ns = 0 if occurred in (None, "") else _moment(occurred, bounds_ns)
+    occurred_ns = 0 if occurred in (None, "") else moment_of(occurred, bounds_ns)
     key = str(take("idempotencyKey", None) or "")
     if not key.strip():  # a blank one would make one event of all that carry it
         key = ""
@@ -161,13 +161,24 @@ def _named(raw: RawEvent) -> dict[str, object]:
         if known is None:
             fields[name] = value
         elif known == name or raw.get(known) is None:
-            limit = TEXT_LENGTHS.get(known)
-            if limit is None:
-                _check_other(known, value)
-            elif type(value) is not str or len(value) * 2 > limit or "\0" in value or value.isspace():
-                _check_text(known, value)
+            check(known, value)
             fields[known] = value
     return fields
+
+
+def check(name: str, value: object) -> None:
+    """Raise `Refused` for a value that the field of that name cannot have; null is not for here."""
+    limit = TEXT_LENGTHS.get(name)
+    if limit is None:
+        _check_other(name, value)
+    elif type(value) is not str or len(value) * 2 > limit or "\0" in value or value.isspace():
+        _check_text(name, value)
+
+
+def duration_of(milliseconds: object) -> int:
+    """A stated duration in ns, 0 for none; raises `Refused`."""
+    check("executionDurationMs", milliseconds)
+    return max(0, milliseconds) * _NS_PER_MS  # type: ignore[call-overload, no-any-return]  # was checked
 
 
 def _check_other(name: str, value: object) -> None:
@@ -221,7 +232,8 @@ def _known(metric: str, product_type: str, catalog: Catalog) -> str:
                   "metricName")  # fmt: skip
 
 
-def _quantity(value: object) -> Decimal:
+def quantity_of(value: object) -> Decimal:
+    """The quantity that a JSON number states; raises `Refused`."""
     if type(value) is not int and type(value) is not Decimal:
         raise Refused("INVALID_QUANTITY", "quantity is not a number; send it as a JSON number", "quantity")
     try:
@@ -243,8 +255,8 @@ def _quantity(value: object) -> Decimal:
     return quantity
 
 
-def _moment(value: object, bounds_ns: tuple[int, int]) -> int:
-    """A moment in ns since 1970 from RFC 3339 text (UTC without an offset) or epoch seconds."""
+def moment_of(value: object, bounds_ns: tuple[int, int]) -> int:
+    """A moment in ns since 1970 from RFC 3339 text (UTC without an offset) or epoch seconds; raises `Refused`."""
     if type(value) is str:
         try:
             moment = datetime.fromisoformat(value.upper() if "z" in value or "t" in value else value)
@@ -317,11 +329,25 @@ def digest(event: UsageEvent, metadata: str, details: str) -> bytes:
 
     `metadata` and `details` are those of the event as JSON with sorted keys.
     """
-    said = "\x1f".join((
-        event.customer_id, event.metric, plain(event.quantity), str(event.occurred_ns), event.session_id,
-        event.agent_id, event.trace_id, str(event.duration_ns), metadata, details,
-    ))  # fmt: skip
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    amount = plain(event.quantity)
+    return digest_of(said(event), amount, event.occurred_ns, event.duration_ns, metadata, details)
+
+
+def said(event: UsageEvent) -> tuple[str, str]:
+    """What a digest has of an event before its quantity, and between its time and its duration."""
+    return (
+        f"{event.customer_id}\x1f{event.metric}\x1f",
+        f"\x1f{event.session_id}\x1f{event.agent_id}\x1f{event.trace_id}\x1f",
+    )
+
+
+def digest_of(
+    said: tuple[str, str], amount: str, occurred_ns: int, duration_ns: int, metadata: str, details: str
+) -> bytes:
+    """As `digest`, of an event that was taken apart already; `amount` is its quantity in canonical form."""
+    before, within = said
+    text = f"{before}{amount}\x1f{occurred_ns}{within}{duration_ns}\x1f{metadata}\x1f{details}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def stated(event: UsageEvent) -> dict[str, object]:

@@ -103,6 +103,11 @@ def parts_of(
     return [Part(main, ""), *_derived(event, stated, cost_of, occurred_ns)]
 
 
+def counts_only_itself(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> bool:
+    """Whether an event like this one is a USAGE occurrence and nothing else, whatever its quantity."""
+    return stated_of(event) is _NOTHING and not _measure(event, unit, product_type)
+
+
 def stated_of(event: UsageEvent) -> Stated:
     """What an event says of the call behind it; what is no count or amount is left out."""
     if _SAID.isdisjoint(event.metadata) and _SAID.isdisjoint(event.details):
@@ -141,15 +146,20 @@ def _amount(value: object) -> Decimal | None:
 
 def _built_in(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> str:
     """The measure of a span that the event is one of; "" where no span could have said what it says."""
+    own = _measure(event, unit, product_type)
+    if not own or not event.quantity:
+        return ""
+    return own if own == "provider_cost" or event.quantity == event.quantity.to_integral_value() else ""
+
+
+def _measure(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> str:
     metric = event.metric
     prefix = prefix_of(product_type) + "."
-    if not metric.startswith(prefix) or unit is not TEMPLATES.get(metric) or not event.quantity:
+    if not metric.startswith(prefix) or unit is not TEMPLATES.get(metric):
         return ""
     own = metric.removeprefix(prefix)
     if own in ("tool_calls", "tool_invocations"):
         own = "tool_calls" if event.tool else ""
-    if own != "provider_cost" and event.quantity != event.quantity.to_integral_value():
-        return ""
     return own if own in _MEASURES else ""
 
 

@@ -109,6 +109,7 @@ class Accounts:
             self._book(tenant_no, account, now_ns)
 
     def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
+        said = identity
         if not identity.customer_id:
             assigned = self._store.assignment(tenant_no, tree.trace_id)
             identity = identity._replace(customer_id=assigned)
@@ -125,8 +126,9 @@ class Accounts:
         # The session of a remembered strand may have lost its last span since, and been taken away.
         if strand is None or strand.session_no != session_no:
             numbers = self._store.interning.payer(tenant_no, payer)
+            kept = payer._replace(session_id=said.session_id) if session_no else payer
             strand = self._store.traces.new_strand(
-                tree.trace_no, tree.trace_id, identity, numbers, session_no
+                tree.trace_no, tree.trace_id, identity, numbers, session_no, None if said == kept else said
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])

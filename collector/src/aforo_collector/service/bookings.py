@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
@@ -16,28 +18,17 @@ from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.pipeline.admit import billed_type, label_of, stated_fields, status_of
-from aforo_collector.pipeline.attribution import parts_of
+from aforo_collector.pipeline.attribution import counts_only_itself, parts_of
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.terms import Terms
-from aforo_collector.store.event_rows import occurrence_of
+from aforo_collector.store.event_rows import Track, occurrence_of
 from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
-from aforo_collector.store.submitted_rows import Submitted
 from aforo_collector.store.trace_rows import Strand
 
 from .contracts import Contracts
 from .finals import Finals
-
-
-class Accepted(NamedTuple):
-    """An admitted event in its submission, with the texts that are stored of it and the hash of what it says."""
-
-    place: int
-    event: UsageEvent
-    key: str
-    metadata: str
-    details: str
-    digest: bytes
+from .series import Accepted
 
 
 class Moment(NamedTuple):
@@ -57,6 +48,21 @@ class Sitting(NamedTuple):
     payer: Identity
     joined: list[Moment]
     booked: list[Occurrence]
+
+
+class Alike(NamedTuple):
+    """What USAGE events of one series are but for their times, quantity and revenue."""
+
+    usage: Occurrence
+    track: Track
+    revenue_of: Callable[[Decimal], Decimal | None]
+
+
+class Lane(NamedTuple):
+    """Where the events of one series are booked; `alike` is None where each has to be looked at."""
+
+    sitting: Sitting
+    alike: Alike | None = None
 
 
 class Booked(NamedTuple):
@@ -107,33 +113,78 @@ class Bookings:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Sitting(strand, session, terms, payer, [], [])
 
+    def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane:
+        """Where the events of the series of an event are booked; good until `forget`, or for as long as the session."""
+        strand, _, terms, payer, _, _ = sitting
+        metric = event.metric
+        unit = catalog.unit(metric)
+        if (unit is not None and unit.sampled) or not counts_only_itself(event, unit, payer.product_type):
+            return Lane(sitting)
+        usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
+        revenue_of: Callable[[Decimal], Decimal | None] = _nothing
+        if terms.prices_usage(metric):
+            known = stated_fields(event)
+            usage = usage._replace(label=terms.dimension(metric, known))
+            revenue_of = partial(terms.usage_revenue, metric, known)
+        return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
+
     def append(
-        self, tenant_no: int, door: str, item: Accepted, sitting: Sitting, catalog: Catalog, now_ns: int,
+        self,
+        tenant_no: int,
+        door: str,
+        item: Accepted,
+        lane: Lane,
+        catalog: Catalog,
+        now_ns: int,
         corrects: int = 0,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Book an event and what is derived of it; returns its number. `corrects` is the VOID that it follows."""
-        event = item.event
-        strand, session, terms, payer, joined, booked = sitting
+        sitting, alike = lane
+        event, session = item.event, sitting.session
         occurred_ns = event.occurred_ns or now_ns
         late = session is not None and session.closed_ns > 0
         session_no = session.session_no if session is not None else 0
-        main_no = 0
-        parts = self._rated_parts(tenant_no, event, payer, terms, catalog, occurred_ns)
-        for number, (rated, units, sample) in enumerate(parts):
-            metadata = None if number else item.metadata or None
-            event_no = self._store.events.append(
-                tenant_no, strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects, metadata,
-                sample,
-            )  # fmt: skip
-            main_no = main_no or event_no
-            details = "" if number else item.details
-            self._store.submitted.append(
-                event_no, Submitted(number, door, item.key, session_no, event.trace_id, details)
+        submitted = self._store.submitted.append
+        if alike is None or corrects:
+            event_no = 0
+            parts = self._rated_parts(tenant_no, event, sitting.payer, sitting.terms, catalog, occurred_ns)
+            for number, (rated, units, sample) in enumerate(parts):
+                metadata = None if number else item.metadata or None
+                part_no = self._store.events.append(
+                    tenant_no, sitting.strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects,
+                    metadata, sample,
+                )  # fmt: skip
+                event_no = event_no or part_no
+                submitted(
+                    part_no,
+                    number,
+                    door,
+                    item.key,
+                    session_no,
+                    event.trace_id,
+                    "" if number else item.details,
+                )
+                if session is not None:
+                    sitting.booked.append(rated)
+        else:
+            usage, track, revenue_of = alike
+            revenue = revenue_of(event.quantity)
+            event_no = self._store.events.append_alike(
+                track,
+                occurred_ns,
+                event.duration_ns,
+                event.quantity,
+                revenue,
+                late,
+                now_ns,
+                item.metadata or None,
             )
-            booked.append(rated)
+            submitted(event_no, 0, door, item.key, session_no, event.trace_id, item.details)
+            if session is not None:
+                sitting.booked.append(usage._replace(quantity=event.quantity, revenue=revenue))
         if session is not None and not late and not corrects:
-            joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
-        return main_no
+            sitting.joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
+        return event_no
 
     def _rated_parts(
         self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
@@ -212,7 +263,7 @@ class Bookings:
         item, door, caller, _ = recalled
         payer = payer_of_event(item.event, catalog, caller)
         sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
-        number = self.append(tenant_no, door, item, sitting, catalog, now_ns, corrects)
+        number = self.append(tenant_no, door, item, Lane(sitting), catalog, now_ns, corrects)
         if sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
             sitting.session.lead = payer
         self.settle(sitting, now_ns)
@@ -258,6 +309,10 @@ class Bookings:
             return False
         self.book_again(tenant_no, recalled, corrects, now_ns)
         return True
+
+
+def _nothing(_: Decimal) -> None:
+    """What an event earns that no plan prices."""
 
 
 def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None, terms: Terms) -> Booked:

@@ -82,6 +82,7 @@ class Intake:
         self._echoes.forget()
         self._archive.forget()
         self.bookings.forget()
+        self.submissions.forget()
         self.contracts.forget()
 
     def take(self, delivery: Delivery, now_ns: int) -> Receipt:

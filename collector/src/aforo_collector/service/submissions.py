@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from uuid import uuid4
+from typing import NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
@@ -28,23 +28,34 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, digest, stated
+from aforo_collector.pipeline.admit import Refused, admit, stated
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event, whose_of_event
 from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
+from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
-from .bookings import Accepted, Bookings, Sitting
+from .bookings import Bookings, Lane, Sitting
 from .contracts import Contracts
 from .event_texts import FILTERED, fields_text, filtered, raw_text
 from .finals import Finals
+from .series import SERIES_MAX, Accepted, Admission, Series
 
 QUARANTINE = "quarantine"
+SENDERS_MAX = 64
+"""Senders whose series are remembered."""
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
 _FIXED = frozenset(
     ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
 )
 """What says which event it is, whose, and when; another one is another event."""
+
+
+class Seats(NamedTuple):
+    """Who sits where in one submission: by payer and session, and by what events are alike."""
+
+    sittings: dict[tuple[Identity, str], Sitting]
+    lanes: dict[object, Lane]
 
 
 class Submissions:
@@ -55,6 +66,12 @@ class Submissions:
         self._contracts = contracts
         self._finals = finals
         self._bookings = bookings
+        self._admissions: Bounded[tuple[int, Identity], Admission] = Bounded(SENDERS_MAX)
+        self._lanes: Bounded[Series, Lane] = Bounded(SERIES_MAX)
+
+    def forget(self) -> None:
+        """Drop memory that a rollback may have made wrong."""
+        self._lanes.clear()
 
     def submit(self, submission: Submission, now_ns: int) -> IntakeReport:
         """Record a submission; every event has its fate, and what is refused is kept aside."""
@@ -111,6 +128,7 @@ class Submissions:
     ) -> tuple[list[Accepted], list[UsageEvent]]:
         past_ns, future_ns = submission.window_ns
         bounds_ns = now_ns - past_ns, now_ns + future_ns
+        admission = self._admission(submission, catalog)
         accepted: list[Accepted] = []
         signals: list[UsageEvent] = []
         for index, raw in enumerate(submission.events):
@@ -118,18 +136,24 @@ class Submissions:
                 fates[index] = Fate(REJECTED, refusal=raw)
                 continue
             try:
-                event = admit(raw, catalog, bounds_ns, submission.caller)
-                if event.boundary:
-                    signals.append(event)
-                    fates[index] = Fate(RECORDED, event.key)
-                    continue
-                metadata, details = fields_text(event.metadata), fields_text(event.details)
+                item = admission.admit(index, raw, bounds_ns)
             except Refused as refused:
                 fates[index] = Fate(REJECTED, refusal=refused.refusal)
                 continue
-            key = event.key or f"minted-{uuid4().hex}"
-            accepted.append(Accepted(index, event, key, metadata, details, digest(event, metadata, details)))
+            if item.event.boundary:
+                signals.append(item.event)
+                fates[index] = Fate(RECORDED, item.event.key)
+            else:
+                accepted.append(item)
         return accepted, signals
+
+    def _admission(self, submission: Submission, catalog: Catalog) -> Admission:
+        whose = submission.tenant_no, submission.caller
+        admission = self._admissions.get(whose)
+        if admission is None or admission.catalog is not catalog:
+            admission = Admission(catalog, submission.caller)
+            self._admissions.put(whose, admission)
+        return admission
 
     def _claim(
         self, tenant_no: int, door: str, accepted: list[Accepted], fates: list[Fate | None]
@@ -162,26 +186,40 @@ class Submissions:
     ) -> list[int]:
         """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
         tenant_no = submission.tenant_no
-        sittings: dict[tuple[Identity, str], Sitting] = {}
-        alike: dict[tuple[object, ...], Sitting] = {}
+        seats = Seats({}, {})
         numbers = []
         for item in fresh:
-            event = item.event
-            if not _routed(event, catalog):
+            if not _routed(item.event, catalog):
                 numbers.append(KEPT_OUT)
-                self._aside(submission, item.place, Refusal(FILTERED, filtered(event.metric)), now_ns)
+                self._aside(submission, item.place, Refusal(FILTERED, filtered(item.event.metric)), now_ns)
                 continue
-            whose = whose_of_event(event)
-            sitting = alike.get(whose)
-            if sitting is None:
-                place = payer_of_event(event, catalog, submission.caller), session_of_event(event)
-                if place not in sittings:
-                    sittings[place] = self._bookings.sit(tenant_no, *place, now_ns)
-                sitting = alike[whose] = sittings[place]
-            numbers.append(self._bookings.append(tenant_no, submission.door, item, sitting, catalog, now_ns))
-        for sitting in sittings.values():
+            lane = self._lanes.get(item.series) if item.series is not None else None
+            if lane is None:
+                lane = self._lane(submission, item, catalog, seats, now_ns)
+            numbers.append(self._bookings.append(tenant_no, submission.door, item, lane, catalog, now_ns))
+        for sitting in seats.sittings.values():
             self._bookings.settle(sitting, now_ns)
         return numbers
+
+    def _lane(
+        self, submission: Submission, item: Accepted, catalog: Catalog, seats: Seats, now_ns: int
+    ) -> Lane:
+        """Where an event is booked; a series without session stays there until its terms change."""
+        event, series = item.event, item.series
+        alike = series or whose_of_event(event)
+        lane = seats.lanes.get(alike)
+        if lane is None:
+            place = payer_of_event(event, catalog, submission.caller), session_of_event(event)
+            sitting = seats.sittings.get(place)
+            if sitting is None:
+                sitting = seats.sittings[place] = self._bookings.sit(submission.tenant_no, *place, now_ns)
+            lane = Lane(sitting)
+            if series is not None:
+                lane = self._bookings.lane(submission.tenant_no, event, sitting, catalog)
+                if sitting.session is None:
+                    self._lanes.put(series, lane)
+            seats.lanes[alike] = lane
+        return lane
 
     def _signal(
         self, submission: Submission, signals: list[UsageEvent], accepted: Iterable[Accepted], now_ns: int

@@ -138,9 +138,8 @@ class UploadJobs:
     def _process(self, job: Job) -> None:
         upload = job.upload
         layout = Layout(
-            f"{upload.digest}.{upload.generation}" if upload.generation else upload.digest,
-            dict(upload.columns), upload.metric, upload.customer or upload.caller.customer_id,
-        )  # fmt: skip
+            upload.origin, dict(upload.columns), upload.metric, upload.customer or upload.caller.customer_id
+        )
         try:
             header = header_of(partial(self._bytes_of, job), upload.form, layout)
             job = self._command(partial(self._begin, job.job_no, header)).result()
@@ -187,9 +186,7 @@ class UploadJobs:
         submissions = self._writer.intake.submissions
         after = stretch[-1].after
         if seen is not None:
-            report = _told_again(
-                submissions.check(submission, now_ns), submission, seen, f"upload:{upload.digest}"
-            )
+            report = _told_again(submissions.check(submission, now_ns), submission, seen, upload.origin)
             progress = progress.after(report, *after)
         else:
             before_no = self._store.submitted.last_no()

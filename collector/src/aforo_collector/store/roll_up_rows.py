@@ -85,8 +85,9 @@ class RollUps:
         self._db = connection
         self._folded: dict[Key, Sums] = {}
         connection.create_function("add_rests", 2, add_rests, deterministic=True)
-        self._add_hourly = _adding(f"{schema}.usage_hourly", "?2")
-        self._add_daily = _adding(f"{schema}.usage_daily", f"?2 / {DAY_HOURS}")
+        tables = (f"{schema}.usage_hourly", "?2"), (f"{schema}.usage_daily", f"?2 / {DAY_HOURS}")
+        self._add = [_adding(table, period) for table, period in tables]
+        self._add_usage = [_adding(table, period, _USAGE) for table, period in tables]
 
     def forget(self) -> None:
         """Drop what was folded by a transaction that was rolled back."""
@@ -99,44 +100,85 @@ class RollUps:
             sums = self._folded[key] = nothing()
         count(sums, occurrence, sign)
 
+    def fold_usage(self, key: Key, quantity: Decimal, revenue: Decimal | None) -> None:
+        """As `fold`, for an occurrence that has nothing else."""
+        sums = self._folded.get(key)
+        if sums is None:
+            sums = self._folded[key] = nothing()
+        sums[0] += 1
+        if quantity:
+            sums[15] = _add(sums[15], quantity)
+        if revenue:
+            sums[17] = _add(sums[17], revenue)
+
     def flush(self) -> None:
         """Add what was folded to the rows."""
-        if self._folded:
-            # In the order of the tables, so that neighbours are written together.
-            rows = [_row(key, sums) for key, sums in sorted(self._folded.items()) if any(sums)]
-            self._db.executemany(self._add_hourly, rows)
-            self._db.executemany(self._add_daily, rows)
-            self._folded.clear()
+        rows, usage_rows = [], []
+        for key, sums in sorted(
+            self._folded.items()
+        ):  # as in the tables, so that neighbours are written together
+            if not sums[0] and not any(sums):
+                continue
+            if sums[1:_QUANTITY] == _NO_COUNTS and not sums[_COST]:
+                quantity, revenue = _limbs(sums[_QUANTITY]), _limbs(sums[_REVENUE])
+                if quantity is not None and revenue is not None:
+                    usage_rows.append((*key, sums[0], *quantity, *revenue))
+                    continue
+            rows.append(_row(key, sums))
+        for statement in self._add:
+            self._db.executemany(statement, rows)
+        for statement in self._add_usage:
+            self._db.executemany(statement, usage_rows)
+        self._folded.clear()
 
 
-def _adding(table: str, period: str) -> str:
-    """The statement that adds a row of `_row`."""
-    values = [period if name == "hour" else f"?{at}" for at, name in enumerate((*KEYS, *SUMMED, "rest"), 1)]
-    added = [f"{name} = {name} + excluded.{name}" for name in COUNTS]
+_QUANTITY: Final = len(COUNTS)
+_COST, _REVENUE = _QUANTITY + 1, _QUANTITY + 2
+_NO_COUNTS: Final = [0] * (_QUANTITY - 1)
+_USAGE: Final = ("events", "quantity", "quantity_pico", "revenue", "revenue_pico")
+"""All that usage without tokens, calls and cost adds: written apart, for most rows of most files are such."""
+
+
+def _adding(table: str, period: str, columns: Sequence[str] = (*SUMMED, "rest")) -> str:
+    """The statement that adds a row of a key and of these columns; the others stay, or begin at nothing."""
+    values = [period if name == "hour" else f"?{at}" for at, name in enumerate((*KEYS, *columns), 1)]
+    absent = {name: "NULL" if name == "rest" else "0" for name in (*SUMMED, "rest") if name not in columns}
+    given = dict(zip((*KEYS, *columns), values, strict=True)) | absent
+    added = [f"{name} = {name} + excluded.{name}" for name in COUNTS if name in columns]
     for name in AMOUNTS:
-        pico = f"({name}_pico + excluded.{name}_pico)"
-        added.append(f"{name} = {name} + excluded.{name} + {pico} / {_PICO}, {name}_pico = {pico} % {_PICO}")
-    return (
-        f"INSERT INTO {table} VALUES ({', '.join(values)}) ON CONFLICT DO UPDATE SET {', '.join(added)},"
-        " rest = CASE WHEN excluded.rest IS NULL THEN rest ELSE add_rests(rest, excluded.rest) END"
-    )
+        if name in columns:
+            pico = f"({name}_pico + excluded.{name}_pico)"
+            added.append(
+                f"{name} = {name} + excluded.{name} + {pico} / {_PICO}, {name}_pico = {pico} % {_PICO}"
+            )
+    if "rest" in columns:
+        added.append(
+            "rest = CASE WHEN excluded.rest IS NULL THEN rest ELSE add_rests(rest, excluded.rest) END"
+        )
+    ordered = ", ".join(given[name] for name in (*KEYS, *SUMMED, "rest"))
+    return f"INSERT INTO {table} VALUES ({ordered}) ON CONFLICT DO UPDATE SET {', '.join(added)}"
 
 
 def _row(key: Key, sums: Sums) -> tuple[Any, ...]:
     limbs: list[int] = []
     rests = [ZERO, ZERO, ZERO]
-    for at, amount in enumerate(sums[-3:]):
-        if not amount:
-            limbs += (0, 0)
-            continue
-        scaled = amount.scaleb(12, CONTEXT)
-        whole, pico = divmod(int(scaled), _PICO)
-        if int(scaled) == scaled and -_WHOLE_MAX < whole < _WHOLE_MAX:
-            limbs += (whole, pico)
-        else:
-            limbs += (0, 0)
+    for at, amount in enumerate(sums[_QUANTITY:]):
+        found = _limbs(amount)
+        limbs += found or (0, 0)
+        if found is None:
             rests[at] = amount
-    return (*key, *sums[:-3], *limbs, " ".join(map(str, rests)) if any(rests) else None)
+    return (*key, *sums[:_QUANTITY], *limbs, " ".join(map(str, rests)) if any(rests) else None)
+
+
+def _limbs(amount: Decimal) -> tuple[int, int] | None:
+    """An amount as whole units and 10^-12 units, the latter from 0; None for one that they cannot say."""
+    whole, pico = int(amount), 0
+    if whole != amount:
+        scaled = amount.scaleb(12, CONTEXT)
+        if int(scaled) != scaled:
+            return None
+        whole, pico = divmod(int(scaled), _PICO)
+    return (whole, pico) if -_WHOLE_MAX < whole < _WHOLE_MAX else None
 
 
 def add_rests(left: str | None, right: str | None) -> str | None:

@@ -242,5 +242,8 @@ CREATE TABLE upload_events (
     PRIMARY KEY (job_no, first_no)
 ) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE strands ADD COLUMN said TEXT;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""

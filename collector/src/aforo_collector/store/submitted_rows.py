@@ -37,9 +37,10 @@ class SubmittedRows:
         """Drop what is held."""
         self._rows.clear()
 
-    def append(self, event_no: int, submitted: Submitted) -> None:
-        """Hold a row for `flush`."""
-        part, door, key, session_no, trace_id, details = submitted
+    def append(
+        self, event_no: int, part: int, door: str, key: str, session_no: int, trace_id: str, details: str
+    ) -> None:
+        """Hold a row for `flush`; see `Submitted`."""
         self._rows.append((event_no, part, self._interning.name(door), key, session_no, trace_id, details))
 
     def flush(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -43,7 +44,7 @@ class TraceRows:
         self._traces: Bounded[tuple[bytes, int], int] = Bounded(4_000)
         self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(2_000)
         self._identities: Bounded[int, Identity] = Bounded(4_000)
-        self._new_strands: list[tuple[int, int, bytes, int, int]] = []
+        self._new_strands: list[tuple[int, int, bytes, int, int, str | None]] = []
         self.forget()
 
     def forget(self) -> None:
@@ -119,15 +120,22 @@ class TraceRows:
         return self._strands.get((trace_no, identity))
 
     def new_strand(
-        self, trace_no: int, trace_id: bytes, identity: Identity, payer: tuple[int, int], session_no: int
-    ) -> Strand:
-        """Start a strand; the same identity may get another one later, which means the same."""
+        self, trace_no: int, trace_id: bytes, identity: Identity, payer: tuple[int, int], session_no: int,
+        said: Identity | None = None,
+    ) -> Strand:  # fmt: skip
+        """Start a strand; the same identity may get another one later, which means the same.
+
+        `said` is what its spans hand down to spans below, where that is not all of the payer and the session:
+        what was filled in for the bill is nobody else's.
+        """
         number = self._next_strand_no
         self._next_strand_no += 1
-        self._new_strands.append((number, trace_no, trace_id, payer[0], session_no))
+        self._new_strands.append(
+            (number, trace_no, trace_id, payer[0], session_no, None if said is None else json.dumps(said))
+        )
         strand = Strand(number, payer[0], payer[1], session_no)
         self._strands.put((trace_no, identity), strand)
-        self._identities.put(number, identity)
+        self._identities.put(number, identity if said is None else said)
         return strand
 
     def flush(self) -> None:
@@ -136,7 +144,7 @@ class TraceRows:
             self._db.execute("INSERT OR REPLACE INTO counters VALUES ('trace', ?)", (self._next_trace_no,))
             self._stored_next_no = self._next_trace_no
         if self._new_strands:
-            self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?)", self._new_strands)
+            self._db.executemany("INSERT INTO strands VALUES (?, ?, ?, ?, ?, ?)", self._new_strands)
             self._new_strands.clear()
 
     def stored_strand(self, strand_no: int) -> tuple[Strand, bytes]:
@@ -151,18 +159,21 @@ class TraceRows:
         return Strand(strand_no, row[0], customer_no, row[1]), row[2]
 
     def identity(self, strand_no: int) -> Identity:
-        """The effective identity of a strand; its session is empty where it fell back to the trace id."""
+        """What the spans of a strand hand down; the session is empty where it fell back to the trace id."""
         identity = self._identities.get(strand_no)
         if identity is None:
             self.flush()
-            payer_no, session_id, trace_id = self._db.execute(
-                "SELECT payer_no, session_id, trace_id FROM strands st"
+            payer_no, session_id, trace_id, said = self._db.execute(
+                "SELECT payer_no, session_id, trace_id, said FROM strands st"
                 " LEFT JOIN sessions USING (session_no) WHERE strand_no = ?",
                 (strand_no,),
             ).fetchone()
-            identity = self._interning.payer_identity(payer_no)[1]
-            if session_id and session_id != trace_id.hex():
-                identity = identity._replace(session_id=session_id)
+            if said is not None:
+                identity = Identity(*json.loads(said))
+            else:
+                identity = self._interning.payer_identity(payer_no)[1]
+                if session_id and session_id != trace_id.hex():
+                    identity = identity._replace(session_id=session_id)
             self._identities.put(strand_no, identity)
         return identity
 

@@ -57,15 +57,18 @@ class Rows:
 class Layout:
     """How the one who uploads reads a file: what its columns or fields mean, and what rows leave out.
 
-    `renamed` has, by the name in the file, the name on the wire. `digest` is the SHA-256 of the unpacked file
-    in hex: with the line it makes the key of a row that has none.
+    `renamed` has, by the name in the file, the name on the wire. A row that has no key gets `origin` and its
+    line for one.
     """
 
-    digest: str
+    origin: str
     renamed: dict[str, str]
     metric: str = ""
     customer: str = ""
 
     def key(self, line: int) -> str:
-        """The idempotency key of the row on a line: the same file is the same events for ever."""
-        return f"upload:{self.digest}:{line}"
+        """The idempotency key of the row on a line: the same file is the same events for ever.
+
+        Keys of one length are in the order of their lines, which costs an index the least.
+        """
+        return f"{self.origin}:{line:012}"

@@ -1,0 +1,158 @@
+"""Events that are admitted together become what each would have become alone."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.catalog_file import parse
+from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.submission import Refusal
+from aforo_collector.pipeline.admit import Refused
+from aforo_collector.service import series
+from aforo_collector.service.series import Accepted, Admission
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW_NS = 1_795_000_000_000_000_000
+BOUNDS_NS = NOW_NS - 10**15, NOW_NS + 10**9
+
+
+def catalog() -> Catalog:
+    """One where a condition, a price and a measurement go by fields of their own."""
+    return parse({
+        "currency": "USD",
+        "billable_units": [
+            {"name": "reads", "filter": [{"field": "status_code", "operator": "LESS_THAN", "value": "400"}]},
+            {"name": "hosts", "aggregation": "COUNT_DISTINCT", "event_field": "host"},
+        ],
+        "rate_plans": [{"code": "pro", "prices": [
+            {"metric": "reads", "model": "PER_UNIT", "unit_price": "0.1", "dimension": "region",
+             "prices": {"eu": "0.2"}},
+        ]}],
+        "products": [{"code": "api", "type": "API", "rate_plan": "pro"}],
+        "customers": [{"id": "c1", "products": ["api"]}],
+    })  # fmt: skip
+
+
+odd = st.sampled_from(
+    [None, "", " ", "x", "X" * 300, "a\0b", 0, 1, True, 1.5, -1, Decimal("1.0"), 10**20, [], {}, {"a": 1}]
+)
+fields: dict[str, st.SearchStrategy[Any]] = {
+    "idempotencyKey": st.sampled_from(["k1", "k2", "k3"]),
+    "quantity": st.sampled_from([0, 1, 2, True, Decimal("1.0"), Decimal("2.50"), Decimal("1e-7"), 10**14, -1]),
+    "occurredAt": st.sampled_from(["2026-11-18T10:00:00Z", "2026-11-18T10:00:00.5+01:00", 1_794_900_000, "1999-01-01"]),
+    "executionDurationMs": st.sampled_from([0, 5, 250, -3, 2**60]),
+    "metadata": st.dictionaries(
+        st.sampled_from(["region", "host", "note", "sessionId", "model", "input_tokens", "executionStatus"]),
+        st.sampled_from(["eu", "us", 1, True, Decimal("1.0"), None, {"deep": [1]}]), max_size=3,
+    ),
+    "metadata ": st.just({"region": "eu"}),
+    "customerId": st.sampled_from(["c1", "c2"]),
+    "customer_id": st.sampled_from(["c1", "c2"]),
+    "metricName": st.sampled_from(["reads", "hosts", "api_calls", "tool_calls", "system.session.heartbeat", "nothing"]),
+    "productType": st.sampled_from(["API", "GRPC_API", "AI_AGENT", "api"]),
+    "sessionId": st.sampled_from(["s1", "s2"]),
+    "sessionBoundary": st.sampled_from(["SESSION_END", "none"]),
+    "agentId": st.sampled_from(["a1"]),
+    "toolName": st.sampled_from(["find", "mend"]),
+    "executionStatus": st.sampled_from(["SUCCESS", "error", "what"]),
+    "statusCode": st.sampled_from([200, 500, Decimal("200.0"), True]),
+    "status_code": st.sampled_from([200, 404]),
+    "endpointPath": st.sampled_from(["/a", "/b"]),
+    "region": st.sampled_from(["eu", "us"]),
+    "host": st.sampled_from(["h1", "h2", 1, True]),
+    "model": st.sampled_from(["m"]),
+    "output_tokens": st.sampled_from([1, 7]),
+    "extra": st.sampled_from(["e", 1, True, Decimal("1.0"), [1]]),
+    "traceId": st.sampled_from(["t1", "t2"]),
+    "trace": st.sampled_from([{"xTraceId": "x"}, "no"]),
+}  # fmt: skip
+USUAL = {"idempotencyKey": "k0", "customerId": "c1", "metricName": "reads", "quantity": 1}
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Events that have the same fields and mostly the same values, as one sender's do."""
+    names = draw(st.lists(st.sampled_from(sorted(fields)), unique=True, min_size=1, max_size=5))
+    first = USUAL | {name: draw(fields[name]) for name in names}
+    found = [first]
+    for _ in range(draw(st.integers(2, 10))):
+        event = dict(draw(st.sampled_from(found)))
+        name = draw(st.sampled_from(names))
+        event[name] = draw(odd if draw(st.integers(0, 5)) == 0 else fields[name])
+        found.append(event)
+    return found
+
+
+def told(admission: Admission, place: int, raw: dict[str, Any]) -> Accepted | Refusal:
+    """What an event is admitted as, without its series; a minted key as "minted"."""
+    try:
+        found = admission.admit(place, raw, BOUNDS_NS)
+    except Refused as refused:
+        return refused.refusal
+    return found._replace(series=None, key="minted" if found.key.startswith("minted-") else found.key)
+
+
+def types_in(value: Any) -> Any:
+    """The same with the type of everything in it, for 1, 1.0 and True are equal."""
+    if isinstance(value, dict):
+        return {name: types_in(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [types_in(each) for each in value]
+    return type(value).__name__, str(value)
+
+
+@given(streams(), st.sampled_from([NOBODY, Identity(customer_id="c9", product_type="AI_AGENT")]))
+def test_an_event_is_admitted_alike_whatever_came_before_it(
+    events: list[dict[str, Any]], caller: Identity
+) -> None:
+    """Event, texts, digest and refusal are those of an admission that has no memory."""
+    terms = catalog()
+    remembering = Admission(terms, caller)
+    for place, raw in enumerate(events):
+        assert types_in(told(remembering, place, raw)) == types_in(
+            told(Admission(terms, caller), place, raw)
+        ), raw
+
+
+@given(streams())
+def test_events_of_one_series_meet_the_same_conditions_and_prices(events: list[dict[str, Any]]) -> None:
+    """What a condition, a measurement or a price looks at is the same in all of a series."""
+    admission = Admission(catalog(), NOBODY)
+    seen: dict[object, object] = {}
+    for place, raw in enumerate(events):
+        try:
+            _, event, *_, group = admission.admit(place, raw, BOUNDS_NS)
+        except Refused:
+            continue
+        looked_at = [
+            types_in(event.metadata.get(name, event.details.get(name)))
+            for name in (
+                "statusCode",
+                "status_code",
+                "region",
+                "host",
+                "model",
+                "input_tokens",
+                "output_tokens",
+            )
+        ]
+        if group is not None:
+            assert seen.setdefault(group, looked_at) == looked_at
+
+
+def test_memory_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender whose every event is a series of its own does not fill the memory."""
+    monkeypatch.setattr(series, "SERIES_MAX", 10)
+    admission = Admission(catalog(), NOBODY)
+    kept = {
+        id(admission.admit(place, USUAL | {"sessionId": f"s{place}"}, BOUNDS_NS).series): place
+        for place in range(25)
+    }
+    assert len(kept) <= 25
+    again = admission.admit(0, USUAL | {"sessionId": "s24"}, BOUNDS_NS).series
+    assert again is admission.admit(0, USUAL | {"sessionId": "s24"}, BOUNDS_NS).series
+    assert sum(len(layout.series) for layout in admission._layouts.values() if layout) <= 10
