@@ -63,7 +63,9 @@ def reader_rate(path: Path, form: str) -> float:
     for _ in range(3):
         begun = time.process_time()
         with path.open("rb") as file:
-            rows = sum(len(part.events) for part in read(_source(file), form, Layout("upload:0", {}), Place()))
+            rows = sum(
+                len(part.events) for part in read(_source(file), form, Layout("upload:0", {}), Place())
+            )
         best = max(best, rows / (time.process_time() - begun))
     return best
 

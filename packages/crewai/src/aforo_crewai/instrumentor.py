@@ -6,8 +6,8 @@ each event where it is emitted, when the bus has given it its place in the tree.
 a checkpoint are not emitted, and not seen.
 
 The hooks are for calls that emit no events. CrewAI makes an event of its own of every call of a hook, which costs
-more than all else here. So the one before a model call, which also tells of calls that bypass the model's class,
-is registered for everybody; the one after it goes to loops alone whose model may say nothing itself.
+more than all else here: so only loops whose model may say nothing itself have them. The one before a model call
+is registered too, for calls that bypass the model's class.
 """
 
 import threading
@@ -187,18 +187,20 @@ def _hook() -> _Hooks | None:
 
 
 def _equip(executor: Any) -> None:
-    """Give our hooks to the loop of an agent whose model may not emit events. It may have been made before
-    `instrument()`: it keeps a copy of its own of the list of hooks.
+    """Give our hooks to the loop of an agent whose model may not emit events, and take them from any other.
+
+    It keeps lists of its own: what was registered when it was made, perhaps before `instrument()`.
     """
-    if _hooks is None or mapping.tells(getattr(executor, "llm", None)):
+    if _hooks is None:
         return
+    silent = not mapping.tells(getattr(executor, "llm", None))
     for name, hook in (
         ("before_llm_call_hooks", before_model_call),
         ("after_llm_call_hooks", after_model_call),
     ):
-        copy = getattr(executor, name, None)
-        if isinstance(copy, list) and hook not in copy:
-            copy.append(hook)
+        own = getattr(executor, name, None)
+        if isinstance(own, list) and (hook in own) is not silent:
+            (own.append if silent else own.remove)(hook)
 
 
 def _found(feature: Feature) -> Any:
