@@ -8,7 +8,7 @@ from aforo_collector.domain.echoes import call_of, echoes_of, tells_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metering import meter
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import CALL_BELOW, COVERED, UNSEEN, Node
+from aforo_collector.domain.trace import CALL_BELOW, COVERED, TOKENS_BELOW, UNSEEN, Node
 from aforo_collector.domain.usage import Occurrence
 
 from .engine import price
@@ -34,8 +34,11 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
                     node.flags |= UNSEEN
                 if _covered(trace, chain):
                     node.flags |= COVERED
-                node.outcome, node.cost = _told_inside(trace, parents, span)
-                node.fuller = _fuller(trace, chain)
+                node.outcome, node.cost, node.fuller = _told_inside(trace, parents, span)
+                if span.role != Role.TOOL:
+                    node.fuller = _fuller(trace, chain)
+                elif any(bears_tokens(trace[s]) and trace[s].role != Role.TOOL for s in below):
+                    node.flags |= TOKENS_BELOW
                 found[trace_id, span_id] = (identity, meter(node, span, price))
     for trace_id, span_id in _echoes(
         {key: (by_trace[key[0]][key[1]], who) for key, (who, _) in found.items()}
@@ -93,7 +96,7 @@ def _identity(trace: dict[int, Span], chain: list[int]) -> Identity:
 
 
 def _bills(trace: dict[int, Span], span: Span, chain: list[int], below: list[int]) -> bool:
-    tokens_below = any(bears_tokens(trace[s]) for s in below)
+    tokens_below = any(bears_tokens(trace[s]) and trace[s].role != Role.TOOL for s in below)
     if span.role in (Role.MODEL, Role.AGENT) and bears_tokens(span):
         return not tokens_below
     if span.role == Role.MODEL or _unseen(span):
@@ -129,10 +132,14 @@ def _unseen(span: Span) -> bool:
     return span.role == Role.AGENT and span.quality == "missing"
 
 
-def _told_inside(trace: dict[int, Span], parents: dict[int, int | None], tool: Span) -> tuple[str, str]:
-    """The first failure and the first cost among the spans that tell of the same tool call from further inside."""
+def _told_inside(
+    trace: dict[int, Span], parents: dict[int, int | None], tool: Span
+) -> tuple[str, str, Span | None]:
+    """The first failure, the first cost and the first with tokens among the spans that tell of the same tool call
+    from further inside.
+    """
     if tool.role != Role.TOOL:
-        return "", ""
+        return "", "", None
     inside = []
     for span in trace.values():
         path = _chain(parents, span.span_id)
@@ -145,7 +152,8 @@ def _told_inside(trace: dict[int, Span], parents: dict[int, int | None], tool: S
     inside.sort(key=lambda span: (span.start_ns, span.span_id))
     failures = [span.status for span in inside if span.status != "SUCCESS"]
     costs = [span.reported_cost for span in inside if span.reported_cost]
-    return next(iter(failures), ""), next(iter(costs), "")
+    tokens = [span for span in inside if span.tokens is not None]
+    return next(iter(failures), ""), next(iter(costs), ""), next(iter(tokens), None)
 
 
 def _covered(trace: dict[int, Span], chain: list[int]) -> bool:

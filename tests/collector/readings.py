@@ -57,8 +57,8 @@ def catalog() -> Catalog:
             {"code": "bots", "type": "AI_AGENT", "rate_plan": "agents"},
         ],
         "customers": [
-            {"id": "acme", "products": ["research", "bots"]},
-            {"id": "globex", "products": ["research"]},
+            {"id": "acme", "products": ["research", "bots"], "teams": [{"id": "science", "agents": ["a-1"]}]},
+            {"id": "globex", "products": ["research"], "teams": [{"id": "ops", "agents": ["a-2"]}]},
         ],
     })  # fmt: skip
 

@@ -72,7 +72,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         source = {"provider": "custom", "displayName": f"{SECRET}-source", "metricName": f"{SECRET}-unit"}
         source_id = owner("POST", "/v1/webhook-sources", json=source).json()["data"]["sourceId"]
         owner("POST", f"/v1/ingest/webhook/{source_id}", content=SECRET.encode())
-        uploaded = owner("POST", "/v1/ingest/upload", files={"file": (f"{SECRET}.csv", b"a,b\n1,2\n")})
+        sender = owner.key(customerId=f"{SECRET}-co")
+        uploaded = sender("POST", "/v1/ingest/upload", files={"file": (f"{SECRET}.csv", b"a,b\n1,2\n")})
         job_id = uploaded.json()["data"]["jobId"]
         while owner.data(f"/v1/uploads/{job_id}")["state"] in ("QUEUED", "PROCESSING"):
             sleep(0.05)
@@ -121,7 +122,7 @@ def test_every_route_says_what_it_asks_for(routes: list[Operation]) -> None:
         assert operation.access.scope in {"", *Scope}
     opened = {operation.path for operation in routes if operation.access is OPEN}
     assert opened == {
-        "/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json", "/oauth/token",
+        "/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json", "/oauth/token", "/oauth/revoke",
         "/v1/ingest/webhook/{source_id}", "/api/v1/ingest/webhook/{source_id}",
     }  # fmt: skip
 

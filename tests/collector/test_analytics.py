@@ -129,9 +129,17 @@ def expected(made: Engine, query: UsageQuery) -> list[dict[str, Any]]:
             "revenue": plain(row["sums"][3]),
             "unpricedCalls": row["sums"][4],
         }
+        | provisional(made, query, key)
         for key, row in rows.items()
         if any(row["sums"][1:])
     ]  # fmt: skip
+
+
+def provisional(made: Engine, query: UsageQuery, key: tuple[Any, ...]) -> dict[str, bool]:
+    """What a row says of its customer, if it has one."""
+    if "customerId" not in query.group_by:
+        return {}
+    return {"provisional": made.catalog.customer(key[query.group_by.index("customerId")]) is None}
 
 
 def told(made: Engine, entry: Entry) -> Iterator[tuple[str, Decimal, int, Decimal, Decimal, int]]:
@@ -158,7 +166,11 @@ def keys_of(made: Engine, entry: Entry, metric: str, at: datetime) -> dict[str, 
         plan = made.catalog.basis(payer.customer_id, payer.product_type)
         names = measures_of(occurrence, 0, payer, plan)[0].dimensions
     elif occurrence.kind == Kind.TOOL:
-        names = {"toolName": occurrence.label, "executionStatus": occurrence.status}
+        names = {
+            "toolName": occurrence.label,
+            "model": occurrence.metric,
+            "executionStatus": occurrence.status,
+        }
     elif occurrence.kind == Kind.MODEL:
         names = {"model": occurrence.label}
     return {

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from aforo_collector.domain.identity import Identity
 from aforo_collector.pipeline.admit import Refused
 from aforo_collector.service.corrections import Corrections, NoSuchEvent, NotCorrectable
 from aforo_collector.service.quarantine import Quarantine
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from . import readings
 from .engine import Engine, body, span
-from .test_submission_properties import FROM, TO, events
+from .test_intake_properties import traces
+from .test_submission_properties import FROM, NOW_S, TO, events, read
 
 FIXED = ("agentId", "sessionId", "executionDurationMs")
 """What an amendment leaves as it is, also where the metadata said it that it replaces."""
@@ -27,6 +29,15 @@ EVENT = {
     "idempotencyKey": "e/1",
     "metadata": {"a": 1},
 }
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "customerId": ("acme", "globex", "stranger"),
+    "sessionId": ("s-1", "s-2", "s-3"),
+    "traceId": (f"{1:032x}", f"{2:032x}"),
+    "occurredAt": (NOW_S, NOW_S - 5_000, NOW_S - 5_001),
+    "executionDurationMs": (1, 700_000),
+    "agentId": ("a-1", "a-2"),
+}
+"""What else an amendment may say of whose and when an event is."""
 CHAT = {
     "gen_ai__operation__name": "chat", "gen_ai__request__model": "m-1", "gen_ai__usage__input_tokens": 1000,
     "gen_ai__usage__output_tokens": 10,
@@ -106,6 +117,75 @@ def test_what_is_corrected_is_billed_as_if_it_had_been_right(data: st.DataObject
         assert mine == right_one
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whose_and_when_an_event_is_can_be_put_right(data: st.DataObject) -> None:
+    """Amended customers, sessions, traces and times read as if sent right: sessions, roll-ups, invoices, all of it."""
+    found = data.draw(events())
+    spans = data.draw(st.one_of(st.just([]), traces()))
+    right = {str(event["idempotencyKey"]): event for event in found}
+    known = {"customerId": "stranger", "metricName": "scans", "quantity": 1, "idempotencyKey": "known"}
+    with readings.engine() as made:
+        made.bring(*(body([one]) for one in spans), made.submission(known, *found))
+        for key in data.draw(st.lists(st.sampled_from(sorted(right)), max_size=5)):
+            names = data.draw(st.sets(st.sampled_from(sorted(OTHERS)), max_size=3))
+            changes = {name: data.draw(st.sampled_from(OTHERS[name])) for name in sorted(names)}
+            amend(made, key, **changes)
+            right[key] = right[key] | changes
+            if data.draw(st.booleans()):
+                made.restart()
+        got = told(read(made))
+
+    with readings.engine() as made:
+        made.bring(*(body([one]) for one in spans), made.submission(known, *right.values()))
+        assert got == told(read(made))
+
+
+def told(text: str) -> list[str]:
+    """Each thing that users read, for a difference that can be seen."""
+    return [json.dumps(one) for one in json.loads(text)]
+
+
+def test_an_event_of_a_closed_session_is_an_adjustment_of_it() -> None:
+    """What is amended out of a closed session is taken off it, what is amended into one is added to it."""
+    sent = {
+        **EVENT,
+        "metricName": "agentic_api.tool_calls",
+        "toolName": "lookup",
+        "quantity": 1,
+        "metadata": {},
+    }
+    with readings.engine() as made:
+        made.submit({**sent, "sessionId": "s-1"}, {**sent, "sessionId": "s-2", "idempotencyKey": "e/2"})
+        made.now_ns += 2 * readings.HOUR_NS
+        made.restart()
+        assert amend(made, "e/1", sessionId="s-2")
+        reading = readings.reading(made)
+        first, second = (
+            reading.session(made.tenant_no, name, customer_id="acme") or {} for name in ("s-1", "s-2")
+        )
+        assert (first["totals"]["toolCalls"], first["adjustments"]["toolCalls"]) == (1, -1)
+        assert (second["totals"]["toolCalls"], second["adjustments"]["toolCalls"]) == (1, 1)
+        history = reading.history(made.tenant_no, "e/1") or []
+        assert [(view["type"], view["sessionId"]) for view in history] == [
+            ("usage", "s-1"), ("void", "s-1"), ("usage", "s-2"),
+        ]  # fmt: skip
+
+
+def test_another_customers_team_does_not_come_along() -> None:
+    """Amended to another customer, an event is of that one's team, or of the one that it states itself."""
+    with readings.engine() as made:
+        made.submit({**EVENT, "agentId": "a-1"}, caller=Identity(team_id="key's", app_id="key's"))
+        assert amend(made, "e/1", customerId="globex")
+        history = readings.reading(made).history(made.tenant_no, "e/1") or []
+        assert [(view["customerId"], view["teamId"], view["appId"]) for view in history] == [
+            ("acme", "science", "key's"), ("acme", "science", "key's"), ("globex", None, None),
+        ]  # fmt: skip
+        assert made.submit(
+            {**EVENT, "agentId": "a-1"}, caller=Identity(team_id="key's", app_id="key's")
+        ).duplicates
+
+
 def test_an_event_has_a_history() -> None:
     """Recorded, voided, recorded again: every booking is there, in sequence, and refers to the one before."""
     with readings.engine() as made:
@@ -143,7 +223,7 @@ def test_a_span_that_was_voided_stays_so() -> None:
 
 
 def test_what_cannot_be_corrected_says_why() -> None:
-    """Unknown events, final events, and changes of whose or when an event is, are refused and change nothing."""
+    """Unknown events, final events, other keys, and what no event may say are refused and change nothing."""
     with readings.engine() as made:
         made.submit(EVENT)
         before = bills(made)
@@ -154,7 +234,11 @@ def test_what_cannot_be_corrected_says_why() -> None:
         with pytest.raises(NotCorrectable):
             void(made, "final-0")
         with pytest.raises(Refused, match="void the event"):
-            amend(made, "e/1", customer_id="globex")
+            amend(made, "e/1", idempotency_key="e/2")
+        with pytest.raises(Refused, match="future"):
+            amend(made, "e/1", occurredAt=NOW_S + 3_600)
+        with pytest.raises(Refused, match="longer ago"):
+            amend(made, "e/1", occurredAt=NOW_S - 91 * 86_400)
         with pytest.raises(Refused, match="negative"):
             amend(made, "e/1", quantity=-1)
         assert bills(made) == before

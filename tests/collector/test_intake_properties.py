@@ -56,7 +56,7 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             attributes["gen_ai.tool.name"] = draw(st.sampled_from(("lookup", "write")))
             if draw(st.booleans()):
                 attributes["aforo.provider_cost"] = draw(st.sampled_from(("0.5", "0.25")))
-        elif operation:
+        if operation and (operation != "execute_tool" or draw(st.integers(0, 2)) == 0):
             attributes["gen_ai.request.model"] = draw(st.sampled_from(("m-1", "m-2", "mystery")))
             tokens = draw(st.sampled_from((None, 0, 7, 1000)))
             if tokens is not None:
@@ -143,13 +143,13 @@ def roll_ups(made: Engine) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for table, period in TABLES.items():
         rows = made.query(
-            f"SELECT customer_id, p.agent_id, '{table}', {period}, kind, units, m.name, l.name, s.name, t.name,"
-            f" {', '.join(SUMMED)}, rest FROM {table} JOIN payers p USING (payer_no) JOIN customers USING"
+            f"SELECT customer_id, p.team_id, p.agent_id, '{table}', {period}, kind, units, m.name, l.name, s.name,"
+            f" t.name, {', '.join(SUMMED)}, rest FROM {table} JOIN payers p USING (payer_no) JOIN customers USING"
             " (customer_no) LEFT JOIN names m ON m.name_no = metric_no LEFT JOIN names l ON l.name_no = label_no"
             " LEFT JOIN names s ON s.name_no = status_no LEFT JOIN names t ON t.name_no = step_no"
         )
-        sums = ((*row[:10], *sums_in(row[10:])) for row in rows)
-        found += [row for row in sums if any(row[10:])]
+        sums = ((*row[:11], *sums_in(row[11:])) for row in rows)
+        found += [row for row in sums if any(row[11:])]
     return sorted(found, key=lambda row: [str(cell) for cell in row])
 
 

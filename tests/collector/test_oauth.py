@@ -273,3 +273,51 @@ def test_tokens_outlive_a_restart_and_not_their_signing_key(start: Start, tmp_pa
     assert (refused.status_code, refused.json()["code"]) == (401, "INVALID_SIGNATURE")
     new = As(collector, secret).token(made["clientId"], made["clientSecret"])
     assert jwt.decode(new, options={"verify_signature": False})["iss"] == "somebody"
+
+
+def test_a_single_token_can_be_revoked(tmp_path: Path) -> None:
+    """From the answer on it opens nothing, also after a restart; other tokens of its client hold as before."""
+    folder = tmp_path / "data"
+    with starter(folder) as start:
+        collector = start()
+        owner = As(collector, key_said(collector))
+        client = owner.made(customerId="acme", productType="AI_AGENT")
+        named = {"client_id": client["clientId"], "client_secret": client["clientSecret"]}
+        first, second = (owner.token(client["clientId"], client["clientSecret"]) for _ in range(2))
+
+        def code(token: str) -> str:
+            response = collector.http.get(READ, headers={"Authorization": f"Bearer {token}"})
+            return "" if response.is_success else f"{response.status_code} {response.json()['code']}"
+
+        for _ in range(2):
+            answer = collector.http.post("/oauth/revoke", data={"token": first, **named})
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+            assert (code(first), code(second)) == ("401 TOKEN_REVOKED", "")
+        collector.stop()
+        collector = start()
+        assert (code(first), code(second)) == ("401 TOKEN_REVOKED", "")
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        key = {"X-API-Key": owner.secret, **form}
+        assert collector.http.post("/oauth/revoke", data={"token": second}, headers=key).status_code == 200
+        assert code(second) == "401 TOKEN_REVOKED"
+
+
+def test_nobody_revokes_the_tokens_of_others(scene: Scene) -> None:
+    """Another client, a customer's key, a wrong secret and nobody get an error, and the token holds."""
+    other = scene.owner.made(customerId="globex", productType="AI_AGENT")
+    theirs = {"client_id": other["clientId"], "client_secret": other["clientSecret"]}
+    key = scene.owner.key(customerId="acme")
+    for form, headers, status, said in (
+        (theirs, {}, 400, "unauthorized_client"),
+        (theirs | {"client_secret": "cs_live_wrong"}, {}, 401, "invalid_client"),
+        ({}, {}, 401, "invalid_client"),
+        ({}, {"X-API-Key": key.secret}, 403, "invalid_client"),
+    ):
+        answer = scene.http.post("/oauth/revoke", data={"token": scene.token, **form}, headers=headers)
+        document = answer.json()
+        assert (answer.status_code, document["error"]) == (status, said)
+        assert scene.code(scene.token) == (200, "")
+    for token in ("", "nothing", scene.token + "x", scene.signed(exp=1), scene.signed(jti=None)):
+        assert scene.http.post("/oauth/revoke", data={"token": token, **theirs}).status_code == 200
+    assert scene.http.post("/oauth/revoke", data=theirs).json()["error"] == "invalid_request"
+    assert scene.code(scene.signed(jti=["a"])) == (401, "MALFORMED_TOKEN")

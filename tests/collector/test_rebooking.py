@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aforo_collector.domain.catalog import Catalog
-from aforo_collector.service.rebooking import newly_sold
+from aforo_collector.service.rebooking import newly_known
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ def bring_catalog(made: Engine, catalog: Catalog, slices: int) -> None:
     """What applying a catalog does, a few events at a time."""
     before = made.intake.contracts.catalog(made.tenant_no)
     made.store.begin()
-    for customer in newly_sold(before, catalog):
+    for customer in newly_known(before, catalog):
         made.store.plan_rebooking(made.tenant_no, customer)
     made.store.commit(made.policy)
     made.catalog = catalog

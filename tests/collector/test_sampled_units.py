@@ -269,7 +269,7 @@ def test_an_amended_event_counts_as_it_was_amended() -> None:
             event = {"customerId": "acme", "metricName": "MAX", "quantity": 1, "idempotencyKey": key}
             made.submit({**event, "metadata": {"n_x": value}})
         made.store.begin()
-        made.intake.submissions.amend(made.tenant_no, 1, {"metadata": {"nX": 7}}, made.now_ns)
+        made.intake.amendments.amend(made.tenant_no, 1, {"metadata": {"nX": 7}}, made.now_ns)
         made.store.commit(made.policy)
         invoice = readings.reading(made).invoice_preview(made.tenant_no, "acme")
         assert invoice is not None

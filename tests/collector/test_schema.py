@@ -7,8 +7,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from aforo_collector.domain.identity import NOBODY
+from aforo_collector.domain.session import Session
+from aforo_collector.store.key_moves import index_keys
+from aforo_collector.store.session_reads import SessionReads
+from aforo_collector.store.session_rows import encode
 from aforo_collector.store.sqlite import FILE_NAME, Database, StoreError
-from aforo_collector.store.sqlite_schema import STEPS
+from aforo_collector.store.sqlite_reads import Snapshot
+from aforo_collector.store.sqlite_schema import STEPS, take_steps
+from aforo_collector.store.sqlite_writer import SqliteWriter
 
 
 def schema(folder: Path) -> list[tuple[str, ...]]:
@@ -23,15 +30,61 @@ def schema(folder: Path) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("version", range(1, len(STEPS)))
 def test_an_older_file_becomes_like_a_new_one(tmp_path: Path, version: int) -> None:
     """What an earlier version wrote stays, and the tables are those of a new file."""
-    old = sqlite3.connect(tmp_path / FILE_NAME)
-    old.executescript(" ".join(STEPS[:version]) + f"PRAGMA user_version = {version};")
+    old = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    take_steps(old, 0, version)
     old.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
-    old.commit()
     old.close()
 
     assert schema(tmp_path) == schema(tmp_path / "new")
     database = Database(tmp_path)
     assert database.write.execute("SELECT tenant_id FROM tenants").fetchall() == [("acme",)]
+    database.close()
+
+
+def test_traces_and_sessions_of_an_older_file_are_found(tmp_path: Path) -> None:
+    """A trace keeps its number, and every customer its session, when their ids move into the indexes."""
+    traces = [(number.to_bytes(16), 1 + number % 2, number) for number in range(1, 30_001)]
+    sessions = [(1, 1, 1, "s-1"), (2, 1, 2, "s-1"), (3, 2, 3, "s-1"), (4, 1, 1, "s-2")]
+    old = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    take_steps(old, 0, STEPS.index(index_keys))
+    old.execute("BEGIN")
+    old.executemany("INSERT INTO tenants VALUES (?, ?)", [(1, "one"), (2, "two")])
+    old.executemany("INSERT INTO customers VALUES (?, ?, ?)", [(1, 1, "a"), (2, 1, "b"), (3, 2, "a")])
+    old.executemany("INSERT INTO traces VALUES (?, ?, ?)", traces)
+    for number, tenant_no, customer_no, session_id in sessions:
+        session = Session(
+            number, tenant_no, "b" if customer_no == 2 else "a", session_id, NOBODY, created_ns=5
+        )
+        row = (number, tenant_no, customer_no, session_id, 5, 0, encode(session))
+        old.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    old.execute("INSERT INTO counters VALUES ('trace', 30001)")
+    old.execute("COMMIT")
+    old.close()
+
+    database = Database(tmp_path)
+    store = SqliteWriter(database)
+    store.begin()
+    for tenant_no in (1, 2):
+        ids = [trace_id for trace_id, tenant, _ in traces if tenant == tenant_no]
+        known = {trace_id: (number, True) for trace_id, tenant, number in traces if tenant == tenant_no}
+        assert store.traces.numbers(ids, tenant_no) == known
+    assert store.traces.trace(traces[0][0], 1) == (30_001, False)  # the other tenant's
+    opened = [
+        store.sessions.open(tenant_no, NOBODY._replace(customer_id=customer_id), session_id, 6).session_no
+        for tenant_no, customer_id, session_id in [
+            (1, "a", "s-1"),
+            (1, "b", "s-1"),
+            (2, "a", "s-1"),
+            (1, "b", "s-2"),
+        ]
+    ]
+    assert opened == [1, 2, 3, 5]
+    store.rollback()
+    with database.reading() as connection:
+        found = [SessionReads(connection, 1).by_id(session_id, None) for session_id in ("s-1", "s-2", "s-3")]
+        assert [[session.session_no for session in some] for some in found] == [[1, 2], [4], []]
+        assert Snapshot(connection, 2).trace_no(traces[0][0]) == 1
+        assert Snapshot(connection, 1).trace_no(traces[0][0]) is None
     database.close()
 
 

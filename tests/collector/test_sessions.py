@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aforo_collector.domain.session import Policy
+from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.session import Policy, Session
 from aforo_collector.domain.usage import Kind
+from aforo_collector.store.session_reads import SessionReads
 from aforo_collector.store.session_rows import decode as decode_session
 from aforo_collector.views import session_totals, session_view
 
@@ -234,3 +236,45 @@ def test_a_rolled_back_delivery_leaves_no_trace_in_memory(tmp_path: Path) -> Non
         engine.database.close()
 
     assert started[0] == started[1]
+
+
+def test_a_session_that_was_taken_away_gives_back_its_number_and_its_id(engine: Engine) -> None:
+    """Who has an id, and under which number, follows from the sessions that are there."""
+    acme, other = NOBODY._replace(customer_id="acme"), NOBODY._replace(customer_id="other")
+
+    def turn(tenant_no: int, identity: Identity, session_id: str) -> Session:
+        """Open a session and take it away again, with what was planned for it, and start the process again."""
+        engine.store.begin()
+        session = engine.store.sessions.open(tenant_no, identity, session_id, engine.now_ns)
+        session.spans = 1
+        engine.store.commit(engine.policy)
+        engine.store.begin()
+        engine.store.sessions.remove(session)
+        for due_ns, number in engine.store.sessions.due(2**62, 9):
+            engine.store.sessions.looked_at(due_ns, number, None)
+        engine.store.commit(engine.policy)
+        engine.restart()
+        return session
+
+    opened = [(2, acme, "a"), (1, acme, "a"), (1, other, "a"), (1, acme, "b"), (1, acme, "a")]
+    assert {turn(*each).session_no for each in opened} == {1}
+    engine.store.begin()
+    for customer, count in [(acme, 1), (other, 2), (acme, 2)]:
+        session = engine.store.sessions.open(1, customer, "a", engine.now_ns)
+        session.spans = 1
+        assert session.session_no == (1 if customer == acme else 2)
+        assert len(engine.store.sessions.by_id(1, "a", None)) == count
+    assert engine.store.sessions.by_id(2, "a", None) == engine.store.sessions.by_id(1, "b", None) == []
+    engine.store.commit(engine.policy)
+    engine.restart()
+    found = engine.store.sessions.by_id(1, "a", None)
+    assert sorted((session.session_no, session.customer_id) for session in found) == [
+        (1, "acme"),
+        (2, "other"),
+    ]
+    with engine.database.reading() as connection:
+        assert len(SessionReads(connection, 1).by_id("a", None)) == 2
+        assert (
+            SessionReads(connection, 1).by_id("b", None) == SessionReads(connection, 2).by_id("a", None) == []
+        )
+    assert engine.store.sessions.open(2, acme, "a", engine.now_ns).session_no == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,12 +18,16 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.collector.catalogs import catalog_for
 from tests.collector.running import Running, starter
+from tests.collector.wire import PROTOBUF, body, chat, tool
 
 from .events import PROBLEM, ROUTES
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 TIMEOUT_S = 30
+EXAMPLES = int(os.environ.get("AFORO_FUZZ_EXAMPLES", "4"))
+"""Requests to each operation; many more find more."""
 FUZZED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
@@ -37,22 +42,56 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         assert not [line for line in collector.said if "Traceback" in line], "\n".join(collector.said)
 
 
-def test_every_operation_answers_as_it_says(victim: Running) -> None:
-    """Requests that follow the description, and requests that do not, are answered as it says."""
+@pytest.fixture(scope="module")
+def known(victim: Running) -> dict[str, list[str]]:
+    """Something of everything in the collector, and by the name of a parameter what is there."""
+    victim.http.put("/v1/catalog", json=catalog_for("fuzzed", recorded_metrics=["*"])).raise_for_status()
+    spans = [make("fuzzed", aforo__session__id="s-1") for make in (chat, tool)] + [tool(None)]
+    victim.http.post("/v1/traces", content=body(*spans), headers=PROTOBUF).raise_for_status()
+    event = {"customerId": "fuzzed", "metricName": "api_calls", "quantity": 1, "idempotencyKey": "e/1"}
+    victim.http.post("/v1/ingest", json=event).raise_for_status()
+    source = victim.http.post("/v1/webhook-sources", json={"provider": "custom"}).json()["data"]["sourceId"]
+    victim.http.post(f"/v1/ingest/webhook/{source}", content=b"{}")
+    upload = victim.http.post("/v1/ingest/upload", files={"file": ("a.csv", b"a,b\n1,2\n")}).json()["data"]
+    key = victim.http.post("/v1/api-keys", json={"customerId": "fuzzed"}).json()["data"]["id"]
+    return {
+        "row_id": ["fuzzed", "pro", "research", "fuzzed:research"],
+        "customerId": ["fuzzed"],
+        "sessionId": ["s-1"],
+        "session_id": ["s-1"],
+        "event_id": ["e/1", victim.data("/v1/usage-events")[0]["eventId"]],
+        "source_id": [source],
+        "delivery_id": [victim.data("/v1/webhook-deliveries")[0]["deliveryId"]],
+        "quarantineId": [victim.data("/v1/intake/quarantine")[0]["quarantineId"]],
+        "job_id": [upload["jobId"]],
+        "key_id": [key],
+        "line": ["0"],
+        "model": ["gpt-4o-mini"],
+    }
+
+
+def test_every_operation_answers_as_it_says(victim: Running, known: dict[str, list[str]]) -> None:
+    """Requests that follow the description, and requests that do not, are answered as it says, whatever is there."""
     asked = []
     for found in schemathesis.openapi.from_url(f"{victim.url}/openapi.json").get_all_operations():
         operation = found.ok()
         modes = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
-        @given(case=st.one_of(modes))
-        @settings(FUZZED, max_examples=4)
-        def ask(case: schemathesis.Case) -> None:
+        @given(case=st.one_of(modes), data=st.data())
+        @settings(FUZZED, max_examples=EXAMPLES)
+        def ask(case: schemathesis.Case, data: st.DataObject) -> None:
+            if data.draw(st.booleans()):
+                for place in (case.path_parameters, case.query):
+                    for name in place.keys() & known.keys():
+                        place[name] = data.draw(st.sampled_from(known[name]))
             response = case.call(base_url=victim.url, timeout=TIMEOUT_S)
             case.validate_response(response, checks=CHECKS)
 
         ask()
-        asked.append(operation.path)
-    assert set(ROUTES) < set(asked)
+        asked.append((operation.method.upper(), operation.path))
+    document = victim.http.get("/openapi.json").json()["paths"]
+    assert set(asked) == {(method.upper(), path) for path, methods in document.items() for method in methods}
+    assert {path for _, path in asked} > set(ROUTES)
 
 
 numbers = (

@@ -114,7 +114,7 @@ def test_a_change_replaces_the_fields_that_are_given() -> None:
     catalog = parse(file)
     acme = catalog.customer("acme")
     assert acme is not None
-    assert (acme.team_of("r"), acme.team_of("w"), acme.products) == ("lab", None, ())
+    assert (catalog.team_of("acme", "r"), catalog.team_of("acme", "w"), acme.products) == ("lab", "", ())
     assert {product.code: product.type for product in catalog.products}["bots"] == "MCP_SERVER"
     with pytest.raises(InvalidRow):
         BY_NAME["products"].change(file, "bots", {"code": "robots"})  # type: ignore[attr-defined]

@@ -78,10 +78,8 @@ def test_lookups_follow_the_references_of_the_file() -> None:
     assert catalog.records("agentic_api.steps")
     assert not catalog.records("agentic_api.sessions")
     assert parse({"recorded_metrics": ["*"]}).records("agentic_api.sessions")
-    acme = catalog.customer("acme")
-    assert acme is not None
-    assert acme.team_of("researcher-1") == "science"
-    assert acme.team_of("somebody") is None
+    assert catalog.team_of("acme", "researcher-1") == "science"
+    assert catalog.team_of("acme", "somebody") == ""
     translations = catalog.unit("translations")
     assert translations is not None
     assert translations.admits({"status_code": "200"})

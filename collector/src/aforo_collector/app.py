@@ -38,7 +38,12 @@ from aforo_collector.service.webhook_sources import WebhookSources
 from aforo_collector.service.webhooks import Webhooks
 from aforo_collector.service.writer import Writer
 from aforo_collector.settings import Settings
-from aforo_collector.store.credential_rows import StoredSecret, stored_credentials, stored_secrets
+from aforo_collector.store.credential_rows import (
+    StoredSecret,
+    stored_credentials,
+    stored_ended_tokens,
+    stored_secrets,
+)
 from aforo_collector.store.figures import figures
 from aforo_collector.store.folder_lock import folder_lock
 from aforo_collector.store.signing_keys import SigningKeys
@@ -83,7 +88,12 @@ def opened(settings: Settings, say: Say) -> Iterator[Collector]:
             own = _own(settings, store, policy, say)
             _load_catalogs(database, catalogs, own)
             keyring = Keyring(
-                store, writer, catalogs, stored_credentials(database.write), stored_secrets(database.write)
+                store,
+                writer,
+                catalogs,
+                stored_credentials(database.write),
+                stored_secrets(database.write),
+                stored_ended_tokens(database.write),
             )
             tokens = Tokens(keyring, SigningKeys(settings.data), settings.token_issuer)
             sources = WebhookSources(database, store, writer, vault_of(settings.data, settings.secret_key))

@@ -26,12 +26,11 @@ class Access(NamedTuple):
 
 OPEN: Final = Access("", customers=True)
 INGEST: Final = Access(Scope.USAGE_INGEST, customers=True)
-_BRING_ALL: Final = Access(Scope.USAGE_INGEST)
 _SHOW: Final = Access(Scope.USAGE_READ, customers=True)
 _SHOW_ALL: Final = Access(Scope.USAGE_READ)
 _QUOTAS: Final = Access(Scope.QUOTAS_READ, customers=True)
 _SELL: Final = Access(Scope.CATALOG_WRITE)
-_KEYS: Final = Access(Scope.KEYS_WRITE)
+KEYS: Final = Access(Scope.KEYS_WRITE)
 _RUN: Final = Access(Scope.ADMIN)
 
 # path, what reading asks for, what everything else asks for
@@ -42,10 +41,10 @@ _LINES: Final = (
     ("/openapi.json", OPEN, _RUN),
     ("/.well-known/jwks.json", OPEN, _RUN),
     ("/oauth/token", _RUN, OPEN),
+    ("/oauth/revoke", _RUN, OPEN),  # who may is for OAuth to say, with its own errors
     ("/v1/traces", _RUN, INGEST),
     ("/v1/ingest", _RUN, INGEST),
     ("/v1/ingest/webhook", _RUN, OPEN),  # the provider's signature is the credential
-    ("/v1/ingest/upload", _RUN, _BRING_ALL),  # the rows of a file are of many customers
     ("/v1/meter", _RUN, INGEST),
     ("/v1/quota", _RUN, _QUOTAS),
     ("/v1/sessions", _SHOW, INGEST),
@@ -53,7 +52,7 @@ _LINES: Final = (
     ("/v1/analytics", _SHOW, _RUN),
     ("/v1/invoices", _SHOW, _RUN),
     ("/v1/intake", _SHOW_ALL, _RUN),
-    ("/v1/uploads", _SHOW_ALL, _RUN),
+    ("/v1/uploads", _SHOW, _RUN),
     ("/v1/unpriced", _SHOW_ALL, _RUN),
     ("/v1/prices", _SHOW_ALL, _RUN),
     ("/v1/webhook-sources", _SELL, _SELL),
@@ -67,7 +66,7 @@ _LINES: Final = (
     ("/v1/apps", _SHOW_ALL, _SELL),
     ("/v1/agents", _SHOW_ALL, _SELL),
     ("/v1/subscriptions", _SHOW_ALL, _SELL),
-    ("/v1/api-keys", _KEYS, _KEYS),
+    ("/v1/api-keys", KEYS, KEYS),
 )
 _BY_PATH: Final = {path: (reading, writing) for path, reading, writing in _LINES}
 

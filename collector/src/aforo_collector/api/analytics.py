@@ -41,7 +41,8 @@ def usage(
     """Usage added up by `groupBy` (`metricName` when there is none), net of corrections.
 
     Rows have the keys, `quantity` (null where a row has several metrics), `eventCount`, `providerCost` in US
-    dollars, `revenue` at list price in `meta.currency`, and `unpricedCalls`, whose cost is unknown.
+    dollars, `revenue` at list price in `meta.currency`, and `unpricedCalls`, whose cost is unknown. Grouped by
+    customerId they say who is `provisional`: not in the catalog, so nothing of it is billed yet.
     """
     only = {
         "metricName": metric_name,

@@ -66,22 +66,8 @@ def _router(noun: Noun) -> APIRouter:
 
         return await once(request, desk, tenant, idempotency_key, body, do)
 
-    @router.get("", response_class=Answer)
-    def all_of_them(
-        desk: AtDesk, tenant: OfTenant, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
-    ) -> Answer:
-        """All of them, by id."""
-        after = "" if cursor is None else parts_of(cursor, 0, text=True)[1]
-        rows = noun.rows(export(desk.catalogs.catalog(tenant.tenant_no)))
-        rest = sorted(row_id for row_id in rows if row_id > after)
-        items = [_to_wire(row_id, rows[row_id]) for row_id in rest[:limit]]
-        return page({"items": items, "nextCursor": cursor_of(rest[limit - 1]) if len(rest) > limit else None})
-
-    # An id is the tenant's own and may hold slashes, hence `:path`.
-    @router.get("/{row_id:path}", response_class=Answer)
-    def one(desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:
-        """One of them."""
-        return Answer(_asked(desk, tenant.tenant_no, noun, row_id))
+    if noun is not CUSTOMERS:  # there are more of them than the catalog knows; see `api.customers`
+        _reading(router, noun)
 
     if isinstance(noun, Changing):
 
@@ -116,6 +102,26 @@ def _router(noun: Noun) -> APIRouter:
     return router
 
 
+def _reading(router: APIRouter, noun: Noun) -> None:
+    @router.get("", response_class=Answer)
+    def all_of_them(
+        desk: AtDesk, tenant: OfTenant, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
+    ) -> Answer:
+        """All of them, by id."""
+        after = "" if cursor is None else parts_of(cursor, 0, text=True)[1]
+        rows = noun.rows(export(desk.catalogs.catalog(tenant.tenant_no)))
+        rest = sorted(row_id for row_id in rows if row_id > after)
+        items = [row_view(noun, row_id, rows[row_id]) for row_id in rest[:limit]]
+        last = cursor_of(rest[limit - 1]) if len(rest) > limit else None
+        return page({"items": items, "nextCursor": last})
+
+    # An id is the tenant's own and may hold slashes, hence `:path`.
+    @router.get("/{row_id:path}", response_class=Answer)
+    def one(desk: AtDesk, tenant: OfTenant, row_id: str) -> Answer:
+        """One of them."""
+        return Answer(_asked(desk, tenant.tenant_no, noun, row_id))
+
+
 def _ends_with(noun: Noun, row: Row, key: Credential) -> bool:
     """Whether a key is of the customer, or for the subscription, that is taken away."""
     if noun is CUSTOMERS:
@@ -126,11 +132,17 @@ def _ends_with(noun: Noun, row: Row, key: Credential) -> bool:
 
 def _asked(desk: Desk, tenant_no: int, noun: Noun, row_id: str) -> Row:
     row = noun.rows(export(desk.catalogs.catalog(tenant_no))).get(row_id)
-    return _to_wire(row_id, found(row, f"{noun.name} {row_id!r}"))
+    return row_view(noun, row_id, found(row, f"{noun.name} {row_id!r}"))
 
 
 def _view(noun: Noun, catalog: Catalog, row_id: str) -> Row:
-    return _to_wire(row_id, noun.rows(export(catalog))[row_id])
+    return row_view(noun, row_id, noun.rows(export(catalog))[row_id])
+
+
+def row_view(noun: Noun, row_id: str, row: Row) -> Row:
+    """A row of the catalog as it is shown: with its id, camelCase."""
+    told = {"provisional": False} if noun is CUSTOMERS else {}
+    return {"id": row_id} | _renamed(row, _camel) | told
 
 
 def _nothing(_catalog: Catalog, _now_ns: int) -> None:
@@ -166,10 +178,6 @@ def _edit(
 
 def _from_wire(row: Row) -> Row:
     return _renamed(row, lambda name: _UPPER.sub(lambda match: f"_{match[1].lower()}", name))
-
-
-def _to_wire(row_id: str, row: Row) -> Row:
-    return {"id": row_id} | _renamed(row, _camel)
 
 
 def _camel(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -18,8 +19,9 @@ from starlette.responses import Response
 
 from aforo_collector.domain.credential import Credential
 from aforo_collector.service.keyring import Denied
-from aforo_collector.service.tokens import InvalidScope
+from aforo_collector.service.tokens import InvalidScope, NotYours
 
+from .access import KEYS
 from .bodies import read_body
 from .desk import AtDesk, Desk
 from .problems import Problem
@@ -34,6 +36,11 @@ _FIELDS = {"grant_type": {"const": GRANT}} | {
 }
 _SCHEMA: dict[str, Any] = {"type": "object", "required": ["grant_type"], "properties": _FIELDS}
 _BODY = {"requestBody": {"required": True, "content": {FORM: {"schema": _SCHEMA}}}}
+_TOKEN_FIELDS = {
+    name: {"type": "string"} for name in ("token", "token_type_hint", "client_id", "client_secret")
+}
+_TOKEN_SCHEMA: dict[str, Any] = {"type": "object", "required": ["token"], "properties": _TOKEN_FIELDS}
+_REVOCATION = {"requestBody": {"required": True, "content": {FORM: {"schema": _TOKEN_SCHEMA}}}}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "RFC 6749, 5.2.", "content": {"application/json": {"schema": _ERROR}}}
@@ -58,6 +65,7 @@ async def token(request: Request, desk: AtDesk) -> Response:
     """
     try:
         form = await _form(request, desk)
+        _check_grant(form)
         credential = _client(desk, request, form)
         answer = await to_thread.run_sync(desk.credentials.tokens.issue, credential, form.get("scope", ""))
     except InvalidScope as error:
@@ -65,6 +73,38 @@ async def token(request: Request, desk: AtDesk) -> Response:
     except _Refused as refused:
         return _error(request, refused)
     return Response(msgspec.json.encode(answer), 200, _UNCACHED, "application/json")
+
+
+@router.post("/oauth/revoke", response_class=Response, responses=_ERRORS, openapi_extra=_REVOCATION)
+async def revoke(request: Request, desk: AtDesk) -> Response:
+    """Let an access token open nothing from now on (RFC 7009); a token that does not hold is answered the same.
+
+    For the client that it was issued for, which names itself as at `/oauth/token`, and for an API key of the
+    same tenant that may write keys.
+    """
+    try:
+        form = await _form(request, desk)
+        if "token" not in form:
+            raise _Refused("invalid_request", "token is missing")
+        may = _revoker(desk, request, form)
+        await to_thread.run_sync(desk.credentials.tokens.revoke, form["token"], may)
+    except NotYours as error:
+        return _error(request, _Refused("unauthorized_client", str(error)))
+    except _Refused as refused:
+        return _error(request, refused)
+    return Response(b"{}", 200, _UNCACHED, "application/json")
+
+
+def _revoker(desk: Desk, request: Request, form: dict[str, str]) -> Callable[[Credential], bool]:
+    """Whose tokens the one who asks may end."""
+    if "x-api-key" in request.headers:
+        try:
+            by = desk.credentials.caller(request.headers, KEYS).credential
+        except Problem as problem:
+            raise _Refused("invalid_client", problem.detail, problem.status) from None
+        return lambda credential: credential.owner_id == by.owner_id
+    client = _client(desk, request, form)
+    return lambda credential: credential.key_id == client.key_id
 
 
 @router.get("/.well-known/jwks.json", response_class=Response)
@@ -88,11 +128,14 @@ async def _form(request: Request, desk: Desk) -> dict[str, str]:
     form = dict(pairs)
     if len(form) != len(pairs):
         raise _Refused("invalid_request", "a parameter stands there twice")
+    return form
+
+
+def _check_grant(form: dict[str, str]) -> None:
     if "grant_type" not in form:
         raise _Refused("invalid_request", "grant_type is missing")
     if form["grant_type"] != GRANT:
         raise _Refused("unsupported_grant_type", f"the only grant is {GRANT}")
-    return form
 
 
 def _client(desk: Desk, request: Request, form: dict[str, str]) -> Credential:

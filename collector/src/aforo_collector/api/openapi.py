@@ -107,7 +107,11 @@ def _responses(known: dict[str, Any]) -> dict[str, Any]:
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
     problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     [status] = [status for status in known if status.startswith("2")]
+    content = known[status].get("content", answer)
     return {
-        status: {"description": known[status]["description"], "content": answer},
+        status: {
+            "description": known[status]["description"],
+            "content": answer if "application/json" in content else content,
+        },
         "default": {"description": "What went wrong.", "content": problem},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import time_ns
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from anyio import CapacityLimiter, to_thread
@@ -27,7 +27,7 @@ from aforo_collector.views.upload_page import ROWS_SHOWN_MAX, report_page
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found
 from .bodies import busy
 from .credentials import Caller, Tenant
-from .desk import AtDesk, Desk, OfCaller, OfTenant
+from .desk import AtDesk, CustomerId, Desk, OfCaller, OfTenant
 from .problems import Problem
 
 FORM_BYTES_MAX = 1024 * 1024
@@ -49,6 +49,7 @@ _FORM = {
     },
 }
 _REQUEST = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_REJECTED: dict[str, Any] = {"content": {"text/csv": {}, "application/x-ndjson": {}}}
 _examining = CapacityLimiter(2)
 """Unpacking a large file takes long; the threads of the readers are not for that."""
 
@@ -58,7 +59,10 @@ router = APIRouter(tags=["uploads"])
 @router.post("/v1/ingest/upload", response_class=Answer, status_code=202, openapi_extra=_REQUEST)
 @router.post("/api/v1/ingest/upload", response_class=Answer, status_code=202, include_in_schema=False)
 async def upload(request: Request, desk: AtDesk, caller: OfCaller) -> Answer:
-    """Queue a file of usage events; the same file again is the same job (`meta.repeated`)."""
+    """Queue a file of usage events; the same file again is the same job (`meta.repeated`).
+
+    Under a customer's credential all rows are that customer's, whatever they say.
+    """
     try:
         form = UploadForm(request.headers.get("content-type", ""))
     except MalformedForm as error:
@@ -182,32 +186,43 @@ def _too_large(size_bytes_max: int) -> Problem:
 
 
 @router.get("/v1/uploads", response_class=Answer)
-def uploads(desk: AtDesk, tenant: OfTenant, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT) -> Answer:
-    """The jobs, latest first."""
-    jobs, following = desk.uploads.latest(tenant.tenant_no, cursor, limit)
+def uploads(
+    desk: AtDesk,
+    tenant: OfTenant,
+    customer_id: CustomerId = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Answer:
+    """The jobs, latest first; of a customer those that came under its own credentials."""
+    jobs, following = desk.uploads.latest(tenant.tenant_no, customer_id, cursor, limit)
     return Answer([upload_view(job) for job in jobs], nextCursor=following)
 
 
 @router.get("/v1/uploads/{job_id}", response_class=Answer)
-def one_upload(desk: AtDesk, tenant: OfTenant, job_id: str) -> Answer:
+def one_upload(desk: AtDesk, tenant: OfTenant, job_id: str, customer_id: CustomerId = None) -> Answer:
     """A job: its state, how far it is, and its books."""
-    return Answer(upload_view(_job(desk, tenant, job_id)))
+    return Answer(upload_view(_job(desk, tenant, customer_id, job_id)))
 
 
 @router.get("/v1/uploads/{job_id}/report", response_class=Answer)
 def report(
-    desk: AtDesk, tenant: OfTenant, job_id: str, cursor: Cursor = None, limit: Limit = LIMIT_DEFAULT
+    desk: AtDesk,
+    tenant: OfTenant,
+    job_id: str,
+    customer_id: CustomerId = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT_DEFAULT,
 ) -> Answer:
     """The validation report: the job, and a page of the rows that were not recorded, each with its reason."""
-    job = _job(desk, tenant, job_id)
+    job = _job(desk, tenant, customer_id, job_id)
     rows, following = desk.uploads.refused(job, cursor, limit)
     return Answer(report_view(job, rows), nextCursor=following)
 
 
 @router.get("/v1/uploads/{job_id}/report.html", response_class=HTMLResponse)
-def report_html(desk: AtDesk, tenant: OfTenant, job_id: str) -> HTMLResponse:
+def report_html(desk: AtDesk, tenant: OfTenant, job_id: str, customer_id: CustomerId = None) -> HTMLResponse:
     """The validation report as a page, with the first thousand of its rows."""
-    job = _job(desk, tenant, job_id)
+    job = _job(desk, tenant, customer_id, job_id)
     rows, following = desk.uploads.refused(job, None, ROWS_SHOWN_MAX)
     headers = {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -216,10 +231,10 @@ def report_html(desk: AtDesk, tenant: OfTenant, job_id: str) -> HTMLResponse:
     return HTMLResponse(report_page(report_view(job, rows), following is not None), headers=headers)
 
 
-@router.get("/v1/uploads/{job_id}/rejected", response_class=Response)
-def rejected(desk: AtDesk, tenant: OfTenant, job_id: str) -> Response:
+@router.get("/v1/uploads/{job_id}/rejected", response_class=Response, responses={200: _REJECTED})
+def rejected(desk: AtDesk, tenant: OfTenant, job_id: str, customer_id: CustomerId = None) -> Response:
     """The rows that were not recorded as a file like the one they came in, to mend and to send again."""
-    job = _job(desk, tenant, job_id)
+    job = _job(desk, tenant, customer_id, job_id)
     media_type, ending = ("text/csv", "csv") if job.upload.form == CSV else ("application/x-ndjson", "ndjson")
     content: Iterator[bytes] = desk.uploads.refused_file(job)
     headers = {
@@ -239,6 +254,8 @@ def revert(desk: AtDesk, tenant: OfTenant, job_id: str) -> Answer:
     return Answer(upload_view(found(job, f"upload {job_id!r}")), 202)
 
 
-def _job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
-    job: Job = found(desk.uploads.find(tenant.tenant_no, job_id), f"upload {job_id!r}")
-    return job
+def _job(desk: Desk, tenant: Tenant, customer_id: str | None, job_id: str) -> Job:
+    job = desk.uploads.find(tenant.tenant_no, job_id)
+    if job is not None and customer_id not in (None, job.upload.caller.customer_id):
+        job = None
+    return cast(Job, found(job, f"upload {job_id!r}"))

@@ -124,16 +124,30 @@ def void(client: Client, event_id: str, shape: str) -> None:
 @click.argument("event_id")
 @click.option("--quantity", help="The right quantity.")
 @click.option("--metric", help="The right metric.")
+@click.option("--customer", help="Who pays.")
+@click.option("--session", help="The session that it belongs to.")
+@click.option("--at", help="When it happened, RFC 3339.")
 @click.option("--metadata", metavar="JSON", help="The right metadata.")
 @formatted
 @asking
 def amend(
-    client: Client, event_id: str, quantity: str | None, metric: str | None, metadata: str | None, shape: str
+    client: Client,
+    event_id: str,
+    quantity: str | None,
+    metric: str | None,
+    customer: str | None,
+    session: str | None,
+    at: str | None,
+    metadata: str | None,
+    shape: str,
 ) -> None:
     """Record a submitted event again with other contents; as it was, it is taken back."""
     said = {
         "quantity": _number(quantity) if quantity else None,
         "metricName": metric,
+        "customerId": customer,
+        "sessionId": session,
+        "occurredAt": at,
         "metadata": _object(metadata),
     }
     changes = {name: value for name, value in said.items() if value is not None}

@@ -9,7 +9,7 @@ import click
 
 from .client import Client, asking
 from .exits import run
-from .printing import formatted, print_list, print_one, print_table
+from .printing import formatted, print_list, print_one, print_table, visible
 
 _COLUMNS = ("metricName", "dimension", "quantity", "unitPrice", "amount", "eventCount")
 _EVENT_COLUMNS = (
@@ -66,6 +66,9 @@ def print_invoice(found: dict[str, Any]) -> None:
         [name, "", "", "", f"{found[name]} {currency}", ""] for name in ("subtotal", "rounding", "total")
     ]
     print_table(_COLUMNS, rows)
+    if found.get("provisional"):
+        customer = visible(found["customerId"])
+        print(f"{customer} is not in the catalog; nothing is billed before it is", file=sys.stderr)
     unpriced = found.get("unpriced") or {}
     if unpriced.get("calls"):
         models = ", ".join(unpriced["models"])

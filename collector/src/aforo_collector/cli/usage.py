@@ -54,4 +54,6 @@ def query(
         to=end,
         **{"from": start},
     )
-    print_list(rows, shape, (*group_by.split(","), *_SUMS))
+    keys = group_by.split(",")
+    told = ("provisional",) if "customerId" in keys else ()
+    print_list(rows, shape, (*keys, *_SUMS, *told))

@@ -68,7 +68,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         role = OWN_ROLES.get(attributes["aforo.operation.name"].s, OTHER)
     elif MCP_METHOD in attributes and attributes[MCP_METHOD].s == TOOLS_CALL:
         role = TOOL
-    label = provider = call_id = status = step = quality = cost = ""
+    label = provider = call_id = status = step = quality = cost = model = ""
     tokens = recorded = None
     if role == MODEL:
         tokens = _tokens(attributes)
@@ -85,6 +85,11 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
         step = _step(attributes, "TOOL_CALL")
         if "aforo.provider_cost" in attributes:
             cost = _amount(attributes, "aforo.provider_cost")
+        tokens = _tokens(attributes)
+        if tokens is not None and tokens[0] + tokens[1]:
+            model, provider = _text(attributes, _MODEL), _provider(attributes)
+        else:
+            tokens = None
     elif role == AGENT:
         tokens = _tokens(attributes)
         label = _text(attributes, _MODEL) if tokens else _short(attributes, "gen_ai.agent.name")
@@ -95,6 +100,7 @@ def translate(attributes: Attributes, resource: Identity, frame: Frame) -> Span:
     return span_of((
         trace_id, span_id, parent_id, role, name, start_ns, end_ns, failed, identity_of(attributes, resource),
         label, provider, call_id, status, step, quality, tokens, cost, recorded, source, NOBODY,
+        model,
     ))  # fmt: skip
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Final
 
+from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metrics import PRODUCT_TYPES, TEMPLATES, BillableUnit, product_type_of
 from aforo_collector.domain.money import ZERO
 from aforo_collector.domain.pricing.terms import Price
@@ -23,9 +25,13 @@ __all__ = [
     "Product",
     "RatePlan",
     "Team",
+    "Term",
 ]
 
 
+FOREVER_NS: Final = 2**63 - 1
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
+_DAY_NS: Final = 86_400_000_000_000
 UNKNOWN_CUSTOMERS: Final = ("accept", "reject")
 """What can become of usage of customers that are not in the catalog."""
 
@@ -67,16 +73,32 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """When a customer has one of its products: days in UTC ("2026-01-31"), `until` not included, None for no end."""
+
+    product: str
+    start: str | None = None
+    until: str | None = None
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """[start, until) in ns since 1970."""
+        start_ns = 0 if self.start is None else _day_ns(self.start)
+        return start_ns, FOREVER_NS if self.until is None else _day_ns(self.until)
+
+
+def _day_ns(day: str) -> int:
+    return (date.fromisoformat(day).toordinal() - _EPOCH_DAY) * _DAY_NS
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
-    """Who pays, for which products, and how it is organised."""
+    """Who pays, for which products and when, and how it is organised; without a term a product is had always."""
 
     id: str
     products: tuple[str, ...] = ()
     teams: tuple[Team, ...] = ()
-
-    def team_of(self, caller: str) -> str | None:
-        """The team that an agent or app belongs to; None when the customer names no such caller."""
-        return next((team.id for team in self.teams if caller in team.agents or caller in team.apps), None)
+    terms: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +147,8 @@ class Catalog:
     _units: Mapping[str, BillableUnit] = field(init=False, repr=False, compare=False)
     _customers: Mapping[str, Customer] = field(init=False, repr=False, compare=False)
     _basis: Mapping[tuple[str, str], RatePlan] = field(init=False, repr=False, compare=False)
+    _terms: Mapping[tuple[str, str], tuple[int, int]] = field(init=False, repr=False, compare=False)
+    _teams: Mapping[tuple[str, str], str] = field(init=False, repr=False, compare=False)
     _recorded: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +163,13 @@ class Catalog:
         object.__setattr__(self, "_units", {**TEMPLATES, **{unit.name: unit for unit in self.billable_units}})
         object.__setattr__(self, "_customers", {customer.id: customer for customer in self.customers})
         object.__setattr__(self, "_basis", basis)
+        terms = {
+            (customer.id, products[term.product].type): term.span_ns
+            for customer in self.customers
+            for term in customer.terms
+        }
+        object.__setattr__(self, "_terms", terms)
+        object.__setattr__(self, "_teams", _teams_of(self.customers))
         object.__setattr__(self, "_recorded", frozenset(self.recorded_metrics))
 
     def basis(self, customer_id: str, product_type: str | None) -> RatePlan | None:
@@ -147,6 +178,17 @@ class Catalog:
         An unknown product type, and none, read as AGENTIC_API.
         """
         return self._basis.get((customer_id, product_type_of(product_type)))
+
+    def term_ns(self, customer_id: str, product_type: str | None) -> tuple[int, int] | None:
+        """When a customer has its product of a type, as [start, until) in ns since 1970; None for always."""
+        return self._terms.get((customer_id, product_type_of(product_type)))
+
+    def basis_at(self, customer_id: str, product_type: str | None, at_ns: int) -> RatePlan | None:
+        """The plan that bills what a customer used of a product type at a moment."""
+        term = self._terms.get((customer_id, product_type_of(product_type))) if self._terms else None
+        if term is not None and not term[0] <= at_ns < term[1]:
+            return None
+        return self.basis(customer_id, product_type)
 
     def plans_of(self, customer_id: str) -> tuple[tuple[str, RatePlan], ...]:
         """All (product type, plan) pairs of a customer, in the order of `PRODUCT_TYPES`."""
@@ -169,6 +211,15 @@ class Catalog:
         """The customer of that id."""
         return self._customers.get(customer_id)
 
+    def team_of(self, customer_id: str, caller: str) -> str:
+        """The team that a customer's agent or app belongs to; "" when the customer names no such caller."""
+        return self._teams.get((customer_id, caller), "")
+
+    def with_team(self, identity: Identity) -> Identity:
+        """Whose usage something is, by the hierarchy: the team of its agent or app, else the one that it names."""
+        team_id = self.team_of(identity.customer_id, identity.agent_id or identity.app_id)
+        return identity._replace(team_id=team_id) if team_id else identity
+
     def accepts(self, customer_id: str) -> bool:
         """Whether usage of a customer is recorded."""
         return self.unknown_customers == "accept" or customer_id in self._customers
@@ -176,6 +227,16 @@ class Catalog:
     def records(self, metric: str) -> bool:
         """Whether the tenant wants usage events of a metric although no plan prices it."""
         return metric in self._recorded or "*" in self._recorded
+
+
+def _teams_of(customers: tuple[Customer, ...]) -> dict[tuple[str, str], str]:
+    """(customer, agent or app) → team; the first team that names a caller has it."""
+    found: dict[tuple[str, str], str] = {}
+    for customer in customers:
+        for team in customer.teams:
+            for caller in (*team.agents, *team.apps):
+                found.setdefault((customer.id, caller), team.id)
+    return found
 
 
 EMPTY_CATALOG: Final = Catalog()

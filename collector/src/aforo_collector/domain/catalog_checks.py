@@ -68,6 +68,10 @@ def _check_customers(fields: Fields, products: tuple[Product, ...], customers: t
                 )
             else:
                 bought[kind] = code
+        _unique(fields, f"{path}.terms", "product", (term.product for term in customer.terms))
+        for m, term in enumerate(customer.terms):
+            if term.product not in customer.products:
+                fields.report(f"{path}.terms[{m}].product", f"the customer does not have {term.product!r}")
         _unique(fields, f"{path}.teams", "id", (team.id for team in customer.teams))
         teams: dict[str, str] = {}
         for m, team in enumerate(customer.teams):

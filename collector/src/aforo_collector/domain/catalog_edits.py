@@ -177,8 +177,8 @@ class Members(Changing):
         _team(document, row)[self.name].remove(row[self._key])
 
 
-class Subscriptions(Noun):
-    """Products of customers: `customer_id`, `product_code`; the plan is the product's."""
+class Subscriptions(Changing):
+    """Products of customers: `customer_id`, `product_code`, `from` and `until`; the plan is the product's."""
 
     name = "subscriptions"
 
@@ -192,24 +192,49 @@ class Subscriptions(Noun):
                 "product_type": products[code]["type"],
                 "rate_plan": products[code]["rate_plan"],
             }
+            | _days_of(customer, code)
             for customer in document.get("customers", ())
             for code in customer.get("products", ())
         }
 
     def add(self, document: Document, row: Row) -> str:
         """Give the product to the customer."""
-        _only(row, "customer_id", "product_code")
+        days = _only(row, "customer_id", "product_code", optional=_DAYS)
         customer, code = _customer(document, row), _text(row, "product_code")
         row_id = joined(customer["id"], code)
         if code in customer.setdefault("products", []):
             raise AlreadyThere(row_id)
         customer["products"].append(code)
+        _set_days(customer, code, days)
         return row_id
+
+    def change(self, document: Document, row_id: str, changes: Row) -> None:
+        """Replace the first day, or the day after the last one; None takes the bound away."""
+        row = _there(self.rows(document), row_id)
+        days = {name: row[name] for name in _DAYS if name in row} | _only(changes, optional=_DAYS)
+        _set_days(_customer(document, row), row["product_code"], days)
 
     def remove(self, document: Document, row_id: str) -> None:
         """Take the product from the customer."""
         row = _there(self.rows(document), row_id)
-        _customer(document, row)["products"].remove(row["product_code"])
+        customer = _customer(document, row)
+        customer["products"].remove(row["product_code"])
+        _set_days(customer, row["product_code"], {})
+
+
+_DAYS: Final = ("from", "until")
+
+
+def _days_of(customer: Row, code: str) -> Row:
+    """The first day of a customer's product and the day after its last one, where they are known."""
+    terms = (term for term in customer.get("terms", ()) if term["product"] == code)
+    return {name: day for term in terms for name, day in term.items() if name in _DAYS}
+
+
+def _set_days(customer: Row, code: str, days: Row) -> None:
+    known = {name: day for name, day in days.items() if day is not None}
+    others = [term for term in customer.get("terms", ()) if term["product"] != code]
+    customer["terms"] = [*others, {"product": code, **known}] if known else others
 
 
 CUSTOMERS: Final = Table("customers", "customers", "id")

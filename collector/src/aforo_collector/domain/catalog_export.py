@@ -74,6 +74,11 @@ def _customer(customer: Customer) -> dict[str, object]:
             {"id": team.id, "agents": list(team.agents), "apps": list(team.apps)} for team in customer.teams
         ]
         row["teams"] = [{key: value for key, value in team.items() if value} for team in teams]
+    if customer.terms:
+        terms = [
+            {"product": term.product, "from": term.start, "until": term.until} for term in customer.terms
+        ]
+        row["terms"] = [{key: value for key, value in term.items() if value} for term in terms]
     return row
 
 

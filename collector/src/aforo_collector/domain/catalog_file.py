@@ -1,14 +1,15 @@
 """The catalog file: read with all its problems at once, and written back so that it reads the same.
 
-The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`. Keys
-of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the metrics
-written as usage events although no plan prices them; `unknown_customers = "reject"` (or `"accept"`, which is
-what holds without it), whether usage of customers that are not in the file is recorded; `event_field` of a
-billable unit; `overage` of a price with `included`: CHARGE, BLOCK or IGNORE; `apps` of a team; and
-`[[price_overrides]]` with `provider`, `model` (exact, or a prefix that ends in `*`), `from` (a day in UTC,
-optional) and US dollars per million tokens under `input_mtok output_mtok cache_read_mtok cache_write_mtok
-cache_write_1h_mtok reasoning_mtok input_audio_mtok output_audio_mtok`. Guards are checked and kept; nothing acts
-on them yet.
+The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(export(catalog)) == catalog`.
+Keys of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the
+metrics written as usage events although no plan prices them; `unknown_customers = "reject"` (or `"accept"`,
+which is what holds without it), whether usage of customers that are not in the file is recorded;
+`event_field` of a billable unit; `overage` of a price with `included`: CHARGE, BLOCK or IGNORE; `apps` of a
+team; `[[customers.terms]]` with `product` and the days in UTC `from` and `until` (not included), for
+products that a customer does not have always; and `[[price_overrides]]` with `provider`, `model` (exact, or
+a prefix that ends in `*`), `from` (a day in UTC, optional) and US dollars per million tokens under
+`input_mtok output_mtok cache_read_mtok cache_write_mtok cache_write_1h_mtok reasoning_mtok input_audio_mtok
+output_audio_mtok`. Guards are checked and kept; nothing acts on them yet.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from aforo_collector.domain.catalog import (
     Product,
     RatePlan,
     Team,
+    Term,
 )
 from aforo_collector.domain.catalog_checks import check_references
 from aforo_collector.domain.catalog_export import export
@@ -198,7 +200,19 @@ def _customer(fields: Fields) -> Customer:
             Team(table.text("id"), table.texts("agents"), table.texts("apps"))
             for table in fields.tables("teams")
         ),
+        terms=tuple(_term(table) for table in fields.tables("terms")),
     )
+
+
+def _term(fields: Fields) -> Term:
+    days = {key: fields.optional_text(key) for key in ("from", "until")}
+    for key, day in days.items():
+        if day is not None and not (_is_day(day) and day >= "1970"):
+            fields.report(key, f"{day!r} is not a day like 2026-01-31")
+    term = Term(fields.text("product"), days["from"], days["until"])
+    if term.start is not None and term.until is not None and term.start >= term.until:
+        fields.report("until", f"{term.until} is not after {term.start}")
+    return term
 
 
 def _guard(fields: Fields) -> Guard:

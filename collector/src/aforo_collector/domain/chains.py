@@ -14,7 +14,7 @@ def ask_inside(tree: Tree, node: Node) -> None:
     """Note on the record of a tool call what the spans know that tell of it from further inside.
 
     A framework may call a success what its server has called an error, and only the server may know what the
-    call cost: whoever was nearest to it is right. Looks at `SPANS_INSIDE_MAX` spans at most.
+    call cost or which tokens it used: whoever was nearest to it is right. Looks at `SPANS_INSIDE_MAX` spans at most.
     """
     inside: list[Span] = []
     pending = tree.children(node)
@@ -37,6 +37,8 @@ def learn(node: Node, span: Span) -> None:
     if span.status != "SUCCESS":
         node.outcome = node.outcome or span.status
     node.cost = node.cost or span.reported_cost
+    if span.tokens is not None:
+        node.fuller = node.fuller or span
 
 
 def fuller_of(tree: Tree, node: Node) -> Span | None:

@@ -26,7 +26,7 @@ TOOL_STARTS_APART_MAX_NS = 500 * NS_PER_MS
 OWN_SOURCE = "aforo"
 AGENT_MAX_NS = 600_000 * NS_PER_MS
 """How long after its start an agent's calls are looked for."""
-_MODEL, AGENT = int(Role.MODEL), int(Role.AGENT)
+_MODEL, _TOOL, AGENT = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT)
 
 
 class Call(NamedTuple):
@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 def call_of(span: Span) -> Call:
     """The call that a model or tool span tells of; of an agent whose calls nobody tells, its run."""
-    tokens = span.tokens if bears_tokens(span) else None
+    tokens = span.tokens if bears_tokens(span) and span.role != _TOOL else None
     given = (tokens.input, tokens.output) if tokens is not None else (0, 0)
     return Call(
         span.start_ns, span.trace_id, span.span_id, span.end_ns, span.role, span.source, span.label,

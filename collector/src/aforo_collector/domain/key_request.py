@@ -93,8 +93,7 @@ def drafted(request: KeyRequest, by: Credential, catalog: Catalog, key_id: str, 
         raise KeyRequestError("expiresAt", "is over already")
     check_time("expiresAt", request.expires_ns)
     check_rate(request.rate_per_minute)
-    customer = catalog.customer(customer_id)
-    team_id = request.team_id or (customer and customer.team_of(request.accessor_id)) or ""
+    team_id = request.team_id or catalog.team_of(customer_id, request.accessor_id)
     return Credential(
         key_id=key_id,
         tenant_no=0,

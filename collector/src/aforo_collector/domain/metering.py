@@ -8,7 +8,7 @@ from decimal import Decimal
 from .cost import Cost, Pools, Unpriced, pools_of
 from .money import ZERO, decimal_of
 from .span import Role, Span
-from .trace import CALL_BELOW, COVERED, UNSEEN, Node
+from .trace import CALL_BELOW, COVERED, TOKENS_BELOW, UNSEEN, Node
 from .usage import Kind, Occurrence, occurrence_from
 
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
@@ -24,7 +24,7 @@ CostOf = Callable[[str, str, Pools, int], Cost]
 def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     """What the record of a call counts for; revenue is left to the estimate stage."""
     if span.role == _TOOL_ROLE:
-        return _tool(node, span)
+        return _tool(node, span, cost_of)
     if span.role == _USAGE_ROLE:
         return _hand_recorded(span)
     if node.flags & UNSEEN:
@@ -32,12 +32,27 @@ def meter(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     return _model(node.flags, span, node.fuller or span, cost_of)
 
 
-def _tool(node: Node, span: Span) -> Occurrence:
+def _tool(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     status = node.outcome or span.status if span.status == "SUCCESS" else span.status
-    cost = span.reported_cost or node.cost
+    said = span.reported_cost or node.cost
+    cost = decimal_of(said) if said else None
+    told = span if span.tokens is not None else node.fuller
+    if told is None or told.tokens is None or node.told_below or node.flags & TOKENS_BELOW:
+        return occurrence_from((
+            _TOOL, span.label, status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO, cost, "", "", None,
+        ))  # fmt: skip
+    pools, agree = pools_of(*told.tokens)
+    fresh, cache_read, write_5m, write_1h, text, reasoning, audio_in, audio_out = pools
+    reason = ""
+    if cost is None:
+        found = cost_of(told.provider, told.model, pools, span.start_ns)
+        if isinstance(found, Unpriced):
+            reason = found.reason
+        else:
+            cost = found
     return occurrence_from((
-        _TOOL, span.label, status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO,
-        decimal_of(cost) if cost else None, "", "", None,
+        _TOOL, span.label, status, span.step_type, told.model, 1, 1, fresh + audio_in, text + audio_out, reasoning,
+        cache_read, write_5m + write_1h, ZERO, cost, reason, "reported" if agree else "inconsistent", None,
     ))  # fmt: skip
 
 
@@ -47,9 +62,8 @@ def _hand_recorded(span: Span) -> Occurrence:
 
 
 def _model(flags: int, span: Span, fuller: Span, cost_of: CostOf) -> Occurrence:
-    _, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _, _ = (
-        span
-    )
+    (_, _, _, _, _, start_ns, _, failed, _, label, provider, _, _, step_type, quality, tokens, _, _, _, _,
+     _) = span  # fmt: skip
     if fuller is not span:
         tokens, quality = fuller.tokens, fuller.quality
     counted = 0 if flags & CALL_BELOW else 1

@@ -79,7 +79,7 @@ class Totals:
             (kind, _, _, _, _, each, each_model, each_input, each_output, each_reasoning, each_read, each_write, _,
              cost, reason, _, earned) = occurrence  # fmt: skip
             calls += each
-            if kind == _MODEL:
+            if each_model or kind == _MODEL:
                 model_calls += each_model
                 input_ += each_input
                 output += each_output
@@ -88,7 +88,7 @@ class Totals:
                 cache_write += each_write
                 if reason:
                     unpriced += 1
-            elif kind == _TOOL:
+            if kind == _TOOL:
                 self._add_tool(occurrence, sign)
             if cost:
                 provider_cost = _add(provider_cost, cost)

@@ -61,7 +61,8 @@ class Span(NamedTuple):
 
     `span_id` and `parent_id` are the eight bytes as a signed integer, 0 meaning none, because the store
     keys on them. `label` is the model or the tool, `source` the instrumentation (its scope's name), `caller`
-    what the credential that sent it says of who pays. A NamedTuple because it is made for every span.
+    what the credential that sent it says of who pays, `model` that of the tokens that a tool tells of. A
+    NamedTuple because it is made for every span.
     """
 
     trace_id: bytes
@@ -84,11 +85,12 @@ class Span(NamedTuple):
     recorded: Recorded | None = None
     source: str = ""
     caller: Identity = NOBODY
+    model: str = ""
 
 
 SpanFields: TypeAlias = tuple[
     bytes, int, int, int, str, int, int, bool, Identity, str, str, str, str, str, str, Tokens | None, str,
-    Recorded | None, str, Identity,
+    Recorded | None, str, Identity, str,
 ]  # fmt: skip
 span_of: Final[Callable[[SpanFields], Span]] = partial(tuple.__new__, Span)
 """`Span` of all its fields, in a third of the time that the named constructor takes."""

@@ -17,6 +17,7 @@ INVALID_SIGNATURE: Final = "INVALID_SIGNATURE"
 EXPIRED: Final = "TOKEN_EXPIRED"
 NOT_YET_VALID: Final = "TOKEN_NOT_YET_VALID"
 INVALID_ISSUER: Final = "INVALID_ISSUER"
+REVOKED: Final = "TOKEN_REVOKED"
 CLIENT_REVOKED: Final = "CLIENT_REVOKED"
 
 LENGTH_MAX: Final = 8192
@@ -62,6 +63,7 @@ def refusal_of(claims: Mapping[str, Any], issuer: str, now_s: int) -> str:
         type(expires) is not int
         or type(starts) is not int
         or not isinstance(claims.get("key_id"), str)
+        or not isinstance(claims.get("jti"), str)
         or not isinstance(scopes, list)
         or not all(isinstance(scope, str) for scope in scopes)
     ):

@@ -66,7 +66,8 @@ class Node:
 
     `span` is None until somebody needs it; `identity` is the effective one, inheritance included; `outcome`
     is how a tool call went if another span of the same call knows better than its own, `cost` what it cost if
-    only another one says so, `fuller` the span around a model call that knows more of its tokens.
+    only another one says so, `fuller` the span that knows more of its tokens: the one around a model call, another
+    one of a tool call. `told_below` says that below another span of a tool call the tokens are told.
     """
 
     # Class attributes are the defaults: most nodes live for one transaction and change only a few.
@@ -77,6 +78,7 @@ class Node:
     outcome: str = ""
     cost: str = ""
     fuller: Span | None = None
+    told_below: bool = False
     parent_id: int = 0
     first_child: int = 0
     next_sibling: int = 0
@@ -116,7 +118,7 @@ class Tree:
         self.fresh: list[Node] = []
         """Nodes whose span arrived since the last `settle`."""
         self.telling: list[Node] = []
-        """Tool calls that failed or report a cost, or have learnt what encloses them, since the last `settle`."""
+        """Tool calls that failed, tell of cost or tokens, or have learnt what encloses them, since `settle`."""
         self.changed: dict[int, Node] = {}
         """Nodes that are new or different from what is stored."""
         self.left: set[int] = set()
@@ -154,7 +156,9 @@ class Tree:
 
 def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     """Put a span into its tree; None when a span of that id is already there."""
-    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, cost, _, _, _ = span
+    _, span_id, parent_id, role, _, _, _, _, _, label, _, _, status, _, quality, tokens, cost, _, _, _, _ = (
+        span
+    )
     nodes, changed = tree.nodes, tree.changed
     node = nodes.get(span_id) or tree.find(span_id)
     if node is None:
@@ -164,7 +168,7 @@ def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     flags = node.flags | ARRIVED | role << ROLE_SHIFT
     if quality == "cached_response":
         flags |= CACHED
-    elif tokens is not None and tokens[0] + tokens[1] > 0:
+    elif tokens is not None and tokens[0] + tokens[1] > 0 and role != _TOOL_ROLE:
         flags |= BEARS_TOKENS
     elif quality == "missing" and role == _AGENT_ROLE:
         flags |= UNSEEN
@@ -174,7 +178,7 @@ def link(tree: Tree, span: Span, batch_no: int, position: int) -> Node | None:
     node.position = position
     if role == _TOOL_ROLE:
         node.label = label
-        if status != "SUCCESS" or cost:
+        if status != "SUCCESS" or cost or tokens is not None:
             tree.telling.append(node)
     tree.fresh.append(node)
     changed[span_id] = node

@@ -54,8 +54,12 @@ class Upload:
 
     @property
     def origin(self) -> str:
-        """What the keys begin with that its rows are given: half of a digest is enough to tell files apart."""
-        return f"upload:{self.digest[:32]}" + (f".{self.generation}" if self.generation else "")
+        """What the keys begin with that its rows are given: half of a digest is enough to tell files apart.
+
+        The same file under the credentials of two customers is different usage.
+        """
+        owner = f"@{self.caller.customer_id}" if self.caller.customer_id else ""
+        return f"upload:{self.digest[:32]}" + (f".{self.generation}" if self.generation else "") + owner
 
     @property
     def window_ns(self) -> tuple[int, int]:

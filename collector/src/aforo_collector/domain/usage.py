@@ -47,7 +47,7 @@ UNITS: Final = (
 
 UNITS_OF_KIND: Final = {
     Kind.MODEL: ("steps", *UNITS[2:8]),
-    Kind.TOOL: ("tool_calls", "steps", "provider_cost"),
+    Kind.TOOL: ("tool_calls", "steps", *UNITS[2:8]),
     Kind.USAGE: (),
     Kind.FINAL: ("sessions", "session_seconds"),
     Kind.VOID: (),
@@ -59,7 +59,8 @@ class Occurrence(NamedTuple):
 
     `calls` is 1 for the record of a logical call and 0 where another span counts it; `cost` None with a
     `reason` is unpriced, None without one is no cost at all. `quantity` is used by USAGE and FINAL (active
-    seconds). `revenue` is what the occurrence earns at list price, None where no plan prices it.
+    seconds). `revenue` is what the occurrence earns at list price, None where no plan prices it. A tool call that
+    tells of tokens has one model call and its model as `metric`.
     """
 
     kind: int
@@ -201,6 +202,11 @@ def measure(occurrence: Occurrence, unit: str) -> Decimal | int | None:
     return quantity or None
 
 
+def model_of(occurrence: Occurrence) -> str:
+    """The model that was called, "" where nobody says."""
+    return occurrence.metric if occurrence.kind == Kind.TOOL else occurrence.label
+
+
 def dimensions(occurrence: Occurrence, unit: str, agent_id: str = "") -> dict[str, str]:
     """What a price of this unit can depend on, by the names of the catalog file."""
     kind = occurrence.kind
@@ -208,7 +214,10 @@ def dimensions(occurrence: Occurrence, unit: str, agent_id: str = "") -> dict[st
     if unit == "steps":
         found = {"stepType": occurrence.step_type, "agentId": agent_id}
     elif kind == Kind.TOOL:
-        found = {"toolName": occurrence.label, "executionStatus": occurrence.status}
+        if unit != "tool_calls":
+            found = {"model": occurrence.metric}
+        if not unit.endswith("_tokens"):
+            found |= {"toolName": occurrence.label, "executionStatus": occurrence.status}
     elif kind == Kind.MODEL:
         found = {"model": occurrence.label}
     elif kind == Kind.FINAL and unit == "sessions":

@@ -22,17 +22,11 @@ def whose_of_event(event: UsageEvent) -> tuple[object, ...]:
 def payer_of_event(event: UsageEvent, catalog: Catalog, caller: Identity) -> Identity:
     """Customer, team, agent or app and product type of an event; no session.
 
-    A team comes from the credential, else from the customer's teams in the catalog, else from the event.
+    The team is what the credential says, else the event; the catalog may know better (`Catalog.with_team`).
     """
     app = caller.app_id or _stated(event, "appId")
-    agent = event.agent_id
-    team = caller.team_id
-    if not team:
-        customer = catalog.customer(event.customer_id)
-        if customer is not None:
-            team = customer.team_of(agent or app) or ""
-        team = team or _stated(event, "teamId")
-    return Identity(event.customer_id, team, agent, app, product_type_of_event(event, catalog))
+    team = caller.team_id or _stated(event, "teamId")
+    return Identity(event.customer_id, team, event.agent_id, app, product_type_of_event(event, catalog))
 
 
 def product_type_of_event(event: UsageEvent, catalog: Catalog) -> str:

@@ -13,33 +13,61 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.measures import metric_of
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
-from aforo_collector.domain.usage import FIELDS, UNITS, UNITS_OF_KIND, Occurrence, dimensions, occurrence_from
+from aforo_collector.domain.usage import (
+    FIELDS,
+    UNITS,
+    UNITS_OF_KIND,
+    Kind,
+    Occurrence,
+    dimensions,
+    occurrence_from,
+)
 
 from .wire_names import snake
 
 _ONE = Decimal(1)
 _REMEMBERED_MAX = 4_096
 _ALL = (1 << len(UNITS)) - 1
+_TOOL = int(Kind.TOOL)
+_TOKENS = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith("_tokens"))
 _DERIVED = sum(1 << bit for bit, unit in enumerate(UNITS) if unit.endswith(("_tokens", "_cost")))
 
 
 class Terms:
     """What one payer's occurrences become under one catalog; made once per payer, then looked up."""
 
-    __slots__ = ("_agent_id", "_earns", "_masks", "_plan", "_product_type", "_rated", "_submitted")
+    __slots__ = (
+        "_agent_id",
+        "_beyond",
+        "_earns",
+        "_masks",
+        "_plan",
+        "_product_type",
+        "_rated",
+        "_submitted",
+        "sold_ns",
+    )
 
-    def __init__(self, catalog: Catalog, payer: Identity) -> None:
+    def __init__(self, catalog: Catalog, payer: Identity, *, is_sold: bool = True) -> None:
         self._product_type = payer.product_type
         self._agent_id = payer.agent_id
-        self._plan = catalog.basis(payer.customer_id, payer.product_type)
+        self._plan = catalog.basis(payer.customer_id, payer.product_type) if is_sold else None
+        self.sold_ns = catalog.term_ns(payer.customer_id, payer.product_type) if is_sold else None
+        """[start, until) of what the plan bills, in ns; None for all that the payer uses."""
+        self._beyond = self if self.sold_ns is None else Terms(catalog, payer, is_sold=False)
         self._masks: dict[int, int] = {}
         self._rated: dict[int, list[str]] = {}
-        self._earns: dict[tuple[int, str, str, str], list[tuple[int, Decimal]]] = {}
-        self._submitted: dict[tuple[int, str, str, str, int], list[tuple[int, Decimal]]] = {}
+        self._earns: dict[tuple[int, str, str, str, str], list[tuple[int, Decimal]]] = {}
+        self._submitted: dict[tuple[int, str, str, str, str, int], list[tuple[int, Decimal]]] = {}
         for kind, units in UNITS_OF_KIND.items():
             written = [unit for unit in units if self._writes(catalog, unit)]
             self._masks[kind] = sum(1 << UNITS.index(unit) for unit in written)
             self._rated[kind] = [unit for unit in written if self._prices(unit)]
+
+    def at(self, occurred_ns: int) -> Terms:
+        """The terms that hold for what happened at a moment: no plan bills it outside of the subscription."""
+        sold = self.sold_ns
+        return self if sold is None or sold[0] <= occurred_ns < sold[1] else self._beyond
 
     def _prices(self, unit: str) -> bool:
         return self._plan is not None and self._plan.price_of(metric_of(self._product_type, unit)) is not None
@@ -50,14 +78,15 @@ class Terms:
             unit == "sessions" or self._prices(unit) or catalog.records(metric_of(self._product_type, unit))
         )
 
-    def mask(self, kind: int) -> int:
-        """Bit mask over `UNITS` of the metrics that are written for this kind of occurrence."""
-        return self._masks[kind]
+    def mask(self, occurrence: Occurrence) -> int:
+        """Bit mask over `UNITS` of the metrics that are written of an occurrence."""
+        mask = self._masks[occurrence[0]]
+        return mask & ~_TOKENS if occurrence[0] == _TOOL and not occurrence.model_calls else mask
 
     def rated(self, occurrence: Occurrence) -> Occurrence:
         """The occurrence with what it earns at list price, unrounded; as it is when no plan prices any of it."""
         try:
-            earns = self._earns[occurrence[:4]]
+            earns = self._earns[occurrence[:5]]
         except KeyError:
             earns = self._remember(occurrence)
         return _earning(occurrence, earns)
@@ -67,11 +96,12 @@ class Terms:
 
         Its cost and its tokens are written as a span's would be; what else it could count, it does not.
         """
-        return self._masks[kind] & _DERIVED | (1 << UNITS.index(own) if own else 0)
+        derived = _DERIVED & ~_TOKENS if kind == _TOOL else _DERIVED
+        return self._masks[kind] & derived | (1 << UNITS.index(own) if own else 0)
 
     def rated_as(self, occurrence: Occurrence, units: int) -> Occurrence:
         """As `rated`, for the units of a bit mask alone."""
-        key = (*occurrence[:4], units)
+        key = (*occurrence[:5], units)
         earns = self._submitted.get(key)
         if earns is None:
             earns = self._earnings(occurrence, units)
@@ -82,7 +112,7 @@ class Terms:
     def _remember(self, occurrence: Occurrence) -> list[tuple[int, Decimal]]:
         earns = self._earnings(occurrence, _ALL)
         if len(self._earns) < _REMEMBERED_MAX:
-            self._earns[occurrence[:4]] = earns
+            self._earns[occurrence[:5]] = earns
         return earns
 
     def _earnings(self, occurrence: Occurrence, units: int) -> list[tuple[int, Decimal]]:

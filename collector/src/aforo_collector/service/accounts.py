@@ -36,6 +36,7 @@ from .bounds import recount
 from .contracts import Contracts, payer_of
 from .event_texts import FILTERED, filtered
 from .finals import Finals
+from .twins import Twins
 
 DOOR = "otlp"
 NO_CUSTOMER = "NO_CUSTOMER"
@@ -66,12 +67,19 @@ class Accounts:
     """Records and takes back, inside the writer's transaction."""
 
     def __init__(
-        self, store: SqliteWriter, archive: Archive, contracts: Contracts, finals: Finals, policy: Policy
+        self,
+        store: SqliteWriter,
+        archive: Archive,
+        contracts: Contracts,
+        finals: Finals,
+        twins: Twins,
+        policy: Policy,
     ) -> None:
         self._store = store
         self._archive = archive
         self._contracts = contracts
         self._finals = finals
+        self._twins = twins
         self._idle_ns = policy.idle_s * NS_PER_S
 
     def account(self, tenant_no: int, tree: Tree, now_ns: int) -> None:
@@ -109,11 +117,8 @@ class Accounts:
             self._book(tenant_no, account, now_ns)
 
     def _open(self, tenant_no: int, tree: Tree, identity: Identity, now_ns: int) -> Account:
-        said = identity
-        if not identity.customer_id:
-            assigned = self._store.assignment(tenant_no, tree.trace_id)
-            identity = identity._replace(customer_id=assigned)
-        payer = payer_of(identity)
+        said, identity = identity, self._assigned(tenant_no, tree, identity)
+        payer = self._contracts.payer(tenant_no, identity)
         session: Session | None = None
         if identity.customer_id and self._contracts.catalog(tenant_no).accepts(identity.customer_id):
             session_id = identity.session_id or tree.trace_id.hex()
@@ -123,15 +128,21 @@ class Accounts:
             self._store.sessions.changed(session)
         session_no = session.session_no if session is not None else 0
         strand = self._store.traces.strand(tree.trace_no, identity)
+        numbers = self._store.interning.payer(tenant_no, payer)
         # The session of a remembered strand may have lost its last span since, and been taken away.
-        if strand is None or strand.session_no != session_no:
-            numbers = self._store.interning.payer(tenant_no, payer)
+        if strand is None or (strand.payer_no, strand.session_no) != (numbers[0], session_no):
             kept = payer._replace(session_id=said.session_id) if session_no else payer
             strand = self._store.traces.new_strand(
                 tree.trace_no, tree.trace_id, identity, numbers, session_no, None if said == kept else said
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
+
+    def _assigned(self, tenant_no: int, tree: Tree, said: Identity) -> Identity:
+        """What spans say, with the customer that somebody assigned them to."""
+        if said.customer_id:
+            return said
+        return said._replace(customer_id=self._store.assignment(tenant_no, tree.trace_id))
 
     def _book(self, tenant_no: int, account: Account, now_ns: int) -> None:
         """Count the spans of an account into its session and record what they are."""
@@ -142,8 +153,11 @@ class Accounts:
         if joined and not late:
             session.join(joined, identity, now_ns, self._idle_ns)
         booked = []
-        append, rated = self._store.events.append, terms.rated
+        append, always, rated = self._store.events.append, terms, terms.rated
         for node, span, corrects in records:
+            if always.sold_ns is not None:
+                terms = always.at(span.end_ns)
+                rated = terms.rated
             occurrence = meter(node, span, cost_of)
             metadata = sample = None
             if span.recorded is None:
@@ -161,7 +175,7 @@ class Accounts:
             booked.append(occurrence)
             end_ns = span.end_ns
             node.event_no = append(
-                tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence[0]),
+                tenant_no, strand, span.span_id, end_ns, end_ns - span.start_ns, terms.mask(occurrence),
                 occurrence, late, now_ns, corrects, metadata, sample,
             )  # fmt: skip
         if booked:
@@ -196,7 +210,8 @@ class Accounts:
         if node.event_no:
             row = self._store.events.load(node.event_no)
             recorded = occurrence_of(row, self._store.interning.text)
-            if wanted is not None and not moved and _counts(recorded) == _counts(wanted):
+            stated = bool(span.reported_cost or node.cost)
+            if wanted is not None and not moved and _counts(recorded, stated) == _counts(wanted, stated):
                 return
         corrects = self._void(tenant_no, node, now_ns) if node.event_no else 0
         if counts:
@@ -206,7 +221,10 @@ class Accounts:
         if strand_no == strand.strand_no:
             return True
         old, _ = self._store.traces.stored_strand(strand_no)
-        return (old.payer_no, old.session_no) == (strand.payer_no, strand.session_no)
+        said = self._store.traces.identity
+        return old.session_no == strand.session_no and payer_of(said(strand_no)) == payer_of(
+            said(strand.strand_no)
+        )
 
     def _leave(self, tree: Tree, node: Node, now_ns: int) -> None:
         """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
@@ -260,7 +278,7 @@ class Accounts:
         if node.event_no != event_no:
             return False  # recorded again meanwhile
         span = tree.span(node)
-        _ask_others(tree, node)
+        self._ask_all(tree, node)
         cost_of = self._contracts.cost_of(tenant_no)
         if meter(node, span, cost_of).cost is None:
             return False
@@ -273,18 +291,37 @@ class Accounts:
         if node.event_no != event_no:
             return False
         span = tree.span(node)
+        booked, strand = strand, self._placed(tenant_no, tree, strand)
         payer = self._store.interning.payer_identity(strand.payer_no)[1]
-        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        terms = self._contracts.terms(tenant_no, strand.payer_no, payer).at(row["occurred_ns"])
         recorded = occurrence_of(row, self._store.interning.text)
         wanted = (
             _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
-        if (wanted, terms.mask(recorded.kind)) == (recorded, row["units"]):
+        if booked is strand and (wanted, terms.mask(recorded)) == (recorded, row["units"]):
             return False
-        _ask_others(tree, node)
+        self._ask_all(tree, node)
+        node.strand_no = strand.strand_no
         return self._record_again(tenant_no, strand, tree, node, now_ns)
+
+    def _ask_all(self, tree: Tree, node: Node) -> None:
+        """Note what any other span knows of a call that is recorded already."""
+        tree.changed[node.span_id] = node
+        self._twins.mark(tree)
+        _ask_others(tree, node)
+
+    def _placed(self, tenant_no: int, tree: Tree, strand: Strand) -> Strand:
+        """The strand, or one of the team that the catalog puts its payer into by now."""
+        said = self._store.traces.identity(strand.strand_no)
+        identity = self._assigned(tenant_no, tree, said)
+        numbers = self._store.interning.payer(tenant_no, self._contracts.payer(tenant_no, identity))
+        if numbers[0] == strand.payer_no:
+            return strand
+        return self._store.traces.new_strand(
+            tree.trace_no, tree.trace_id, identity, numbers, strand.session_no, said
+        )
 
     def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:
         span = tree.span(node)
@@ -336,10 +373,14 @@ def _ask_others(tree: Tree, node: Node) -> None:
         node.fuller = fuller_of(tree, node)
 
 
-def _counts(occurrence: Occurrence) -> Occurrence:
-    """What a recount must agree on: everything but prices, which may have changed since."""
+def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
+    """What a recount must agree on: everything but prices, which may have changed since.
+
+    That is the cost of a tool, too, if it is `stated`, or if there are no tokens that it could come from.
+    """
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
-    cost = occurrence.cost if occurrence.kind == Kind.TOOL else None  # that of a tool is what it reported
+    tool = occurrence.kind == Kind.TOOL
+    cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
 
 

@@ -153,6 +153,8 @@ class Analytics:
                 return page(items, cursor_of(json.dumps(last)))
             said = dict(zip((*self._who, *self._what), key, strict=True))
             items.append({name: said[name] or None for name in self._query.group_by} | row.wire())
+            if "customerId" in said:
+                items[-1]["provisional"] = self._catalog.customer(said["customerId"]) is None
             last = key
         return page(items, None)
 
@@ -269,7 +271,7 @@ class Analytics:
         total = roll_up.total
         found = {"toolName": "", "model": "", "executionStatus": ""}
         if total.kind == Kind.TOOL:
-            found |= {"toolName": total.label, "executionStatus": total.status}
+            found = {"toolName": total.label, "model": total.metric, "executionStatus": total.status}
         elif total.kind == Kind.MODEL:
             found["model"] = total.label
         elif total.kind == Kind.USAGE:

@@ -97,7 +97,7 @@ class Bookings:
         self._strands.clear()
 
     def sit(self, tenant_no: int, payer: Identity, session_id: str, now_ns: int) -> Sitting:
-        """Where the events of a payer in a session are booked; "" for no session."""
+        """Where the events of a payer, as it was said, are booked in a session; "" for no session."""
         session: Session | None = None
         if session_id:
             session = self._store.sessions.open(tenant_no, payer, session_id, now_ns)
@@ -105,12 +105,14 @@ class Bookings:
                 session = self._finals.current(session, now_ns)
             self._store.sessions.changed(session)
         session_no = session.session_no if session is not None else 0
+        placed = self._contracts.payer(tenant_no, payer)
+        numbers = self._store.interning.payer(tenant_no, placed)
         strand = self._strands.get((tenant_no, payer, session_no))
-        if strand is None:
-            numbers = self._store.interning.payer(tenant_no, payer)
-            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no)
+        if strand is None or strand.payer_no != numbers[0]:
+            said = None if placed == payer else payer
+            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, said)
             self._strands.put((tenant_no, payer, session_no), strand)
-        terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
+        terms = self._contracts.terms(tenant_no, strand.payer_no, placed)
         return Sitting(strand, session, terms, payer, [], [])
 
     def lane(self, tenant_no: int, event: UsageEvent, sitting: Sitting, catalog: Catalog) -> Lane:
@@ -118,7 +120,8 @@ class Bookings:
         strand, _, terms, payer, _, _ = sitting
         metric = event.metric
         unit = catalog.unit(metric)
-        if (unit is not None and unit.sampled) or not counts_only_itself(event, unit, payer.product_type):
+        looked_at = terms.sold_ns is not None or (unit is not None and unit.sampled)
+        if looked_at or not counts_only_itself(event, unit, payer.product_type):
             return Lane(sitting)
         usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
@@ -190,6 +193,7 @@ class Bookings:
         self, tenant_no: int, event: UsageEvent, payer: Identity, terms: Terms, catalog: Catalog, occurred_ns: int
     ) -> list[Booked]:  # fmt: skip
         """What an event is under these terms."""
+        terms = terms.at(occurred_ns)
         cost_of = self._contracts.cost_of(tenant_no)
         unit = catalog.unit(event.metric)
         parts: list[Booked] = []
@@ -223,13 +227,14 @@ class Bookings:
             parts.append((number, self._store.events.load(number)))
             number += 1
         row = parts[0][1]
-        strand, _ = self._store.traces.stored_strand(row["strand_no"])
-        payer = self._store.interning.payer_identity(strand.payer_no)[1]
+        payer = self._store.traces.identity(row["strand_no"])
         occurrence = occurrence_of(row, self._store.interning.text)
         own = measures_of(occurrence, row["units"], payer)[0]
         details = json.loads(main.details, parse_float=Decimal) if main.details else {}
         metadata = json.loads(row["metadata"], parse_float=Decimal) if row["metadata"] else {}
         session_id = self._store.sessions.load(main.session_no).session_id if main.session_no else ""
+        if session_id == main.trace_id[:64]:
+            session_id = ""  # it was not said, but follows from the trace
         event = UsageEvent(
             payer.customer_id, own.metric, own.quantity, row["occurred_ns"], main.key,
             billed_type(str(details.get("productType", ""))), session_id, payer.agent_id, main.trace_id,
@@ -257,14 +262,23 @@ class Bookings:
             first = first or void_no
         return first
 
-    def book_again(self, tenant_no: int, recalled: Recalled, corrects: int, now_ns: int) -> int:
-        """Book an event that was taken back under the terms of now; returns its new number."""
+    def book_again(
+        self, tenant_no: int, recalled: Recalled, corrects: int, now_ns: int, *, joins: bool = False
+    ) -> int:
+        """Book an event that was taken back under the terms of now; returns its new number.
+
+        It `joins` its session if that has not counted its time yet.
+        """
         catalog = self._contracts.catalog(tenant_no)
         item, door, caller, _ = recalled
         payer = payer_of_event(item.event, catalog, caller)
         sitting = self.sit(tenant_no, payer, session_of_event(item.event), now_ns)
         number = self.append(tenant_no, door, item, Lane(sitting), catalog, now_ns, corrects)
-        if sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
+        event = item.event
+        if joins and sitting.session is not None and not sitting.session.closed_ns:
+            begun_ns = event.occurred_ns - event.duration_ns
+            sitting.joined.append(Moment(begun_ns, event.occurred_ns, moment_no(item.key)))
+        elif sitting.session is not None and sitting.session.lead_span_id == moment_no(item.key):
             sitting.session.lead = payer
         self.settle(sitting, now_ns)
         self._store.keys.move(tenant_no, item.key, number)
@@ -278,7 +292,7 @@ class Bookings:
             return False
         item = recalled.item
         catalog = self._contracts.catalog(tenant_no)
-        payer = payer_of_event(item.event, catalog, recalled.caller)
+        payer = self._contracts.payer(tenant_no, payer_of_event(item.event, catalog, recalled.caller))
         strand, _ = self._store.traces.stored_strand(row["strand_no"])
         payer_no, _ = self._store.interning.payer(tenant_no, payer)
         terms = self._contracts.terms(tenant_no, payer_no, payer)

@@ -20,8 +20,12 @@ def recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: in
         session.cover(span.start_ns, span.end_ns, idle_ns)
         session.spans += 1
     store.events.flush_rows()
-    for key, start_ns, end_ns, payer in store.submitted.of_session(session.session_no):
-        session.leads(start_ns, moment_no(key), payer)
+    booked = store.submitted.of_session(session.session_no)
+    known = store.keys.find(session.tenant_no, [key for _, key, *_ in booked])
+    for number, key, start_ns, end_ns, strand_no in booked:
+        if known[key][1] != number:
+            continue  # amended since to be of another session
+        session.leads(start_ns, moment_no(key), store.traces.identity(strand_no))
         session.cover(start_ns, end_ns, idle_ns)
         session.spans += 1
     assert session.spans == spans, "a session knows how many spans it has"

@@ -12,7 +12,7 @@ from aforo_collector.domain.catalog_file import CatalogError, export, parse
 from aforo_collector.prices.book import PriceBook
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
-from .rebooking import newly_sold, rebook
+from .rebooking import newly_known, rebook
 from .repricing import reprice
 from .writer import Writer
 
@@ -96,7 +96,7 @@ class Catalogs:
             self._keep_aggregations(tenant_no, catalog)
             self._store.put_catalog(tenant_no, body, now_ns)
             also(catalog, now_ns)
-            for customer_id in newly_sold(before, catalog):
+            for customer_id in newly_known(before, catalog):
                 self._store.plan_rebooking(tenant_no, customer_id)
             self._use(tenant_no, catalog)
 

@@ -33,6 +33,10 @@ class Contracts:
         """The catalog in force of a tenant."""
         return self._catalogs.get(tenant_no, EMPTY_CATALOG)
 
+    def payer(self, tenant_no: int, identity: Identity) -> Identity:
+        """Who pays for the usage of an identity, with the team that the catalog says; no session."""
+        return payer_of(self.catalog(tenant_no).with_team(identity))
+
     def cost_of(self, tenant_no: int) -> CostOf:
         """What model calls cost the tenant."""
         return self._costs_of.get(tenant_no, self._cost_of)

@@ -40,8 +40,8 @@ class Corrections:
     def amend(self, tenant_no: int, event_id: str, changes: Mapping[str, object], now_ns: int) -> bool:
         """Book a submitted event again with some of its fields changed; False if that changes nothing.
 
-        The event keeps its id. Raises `NoSuchEvent`, `NotCorrectable`, and `Refused` for changes that no event
-        may have.
+        The event keeps its id, whoever pays for it then and whenever it was. Raises `NoSuchEvent`,
+        `NotCorrectable`, and `Refused` for changes that no event may have.
         """
         event_no = self._submitted_no(tenant_no, event_id)
         if not event_no:
@@ -49,7 +49,7 @@ class Corrections:
             raise NotCorrectable(
                 "the event was made of a span; void it, and send an event that says what is right"
             )
-        return self._intake.submissions.amend(tenant_no, event_no, changes, now_ns)
+        return self._intake.amendments.amend(tenant_no, event_no, changes, now_ns)
 
     def _submitted_no(self, tenant_no: int, event_id: str) -> int:
         """The number of the event of an idempotency key, also under the id of one of its other metrics."""

@@ -12,7 +12,7 @@ from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.views import session_totals
 
-from .contracts import Contracts, payer_of
+from .contracts import Contracts
 
 
 class Finals:
@@ -52,23 +52,25 @@ class Finals:
     def _close(self, session: Session, reason: CloseReason, closed_ns: int, now_ns: int) -> None:
         """Write the final billing event; once, because CLOSED is terminal."""
         tenant_no = session.tenant_no
-        payer = payer_of(session.lead)
+        payer = self._contracts.payer(tenant_no, session.lead)
         payer_no, customer_no = self._store.interning.payer(tenant_no, payer)
         terms = self._contracts.terms(tenant_no, payer_no, payer)
         session.closed_ns = closed_ns
         session.close_reason = reason.value
+        occurred_ns = session.last_ns or closed_ns
+        terms = terms.at(occurred_ns)
         active_s = Decimal(session.active_ns // NS_PER_MS) / 1000
         occurrence = Occurrence(Kind.FINAL, status=reason.value, quantity=active_s)
         units = 0
         if (
             session.totals.events
         ):  # one without a call, such as what another instrumentation saw of it, is free
-            occurrence, units = terms.rated(occurrence._replace(calls=1)), terms.mask(Kind.FINAL)
+            occurrence, units = terms.rated(occurrence._replace(calls=1)), terms.mask(occurrence)
         if occurrence.revenue is not None:
             session.totals.revenue += occurrence.revenue
         strand = self._store.traces.new_strand(0, b"", payer, (payer_no, customer_no), session.session_no)
         session.final_event_no = self._store.events.append(
-            tenant_no, strand, 0, session.last_ns or closed_ns, session.last_ns - session.first_ns,
+            tenant_no, strand, 0, occurred_ns, session.last_ns - session.first_ns,
             units, occurrence, adjustment=False, now_ns=now_ns,
             metadata=json.dumps({"final": True, "totals": session_totals(session)}, sort_keys=True),
         )  # fmt: skip
@@ -82,14 +84,16 @@ class Finals:
         recorded = occurrence_of(row, self._store.interning.text)
         if session.final_event_no != event_no or not recorded.calls:
             return False
-        payer = self._store.interning.payer_identity(strand.payer_no)[1]
-        terms = self._contracts.terms(session.tenant_no, strand.payer_no, payer)
-        wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(Kind.FINAL)
-        if (wanted, units) == (recorded, row["units"]):
+        payer = self._contracts.payer(session.tenant_no, session.lead)
+        numbers = self._store.interning.payer(session.tenant_no, payer)
+        terms = self._contracts.terms(session.tenant_no, numbers[0], payer).at(row["occurred_ns"])
+        wanted, units = terms.rated(recorded._replace(revenue=None)), terms.mask(recorded)
+        if (numbers[0], wanted, units) == (strand.payer_no, recorded, row["units"]):
             return False
         events = self._store.events
         void_no = events.take_back(event_no, session.tenant_no, strand, row, recorded, False, now_ns)
         session.totals.revenue += (wanted.revenue or ZERO) - (recorded.revenue or ZERO)
+        strand = self._store.traces.new_strand(0, b"", payer, numbers, session.session_no)
         session.final_event_no = events.append(
             session.tenant_no, strand, 0, row["occurred_ns"], row["duration_ns"], units, wanted, False, now_ns,
             void_no, row["metadata"],

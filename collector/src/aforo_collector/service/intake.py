@@ -23,6 +23,7 @@ from aforo_collector.pipeline.admit import Refused, digest, recorded_event
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .accounts import DOOR, Accounts
+from .amendments import Amendments
 from .archive import Archive
 from .bookings import Bookings
 from .contracts import Contracts
@@ -68,8 +69,9 @@ class Intake:
         self.finals = Finals(store, self.contracts, policy)
         self.bookings = Bookings(store, self.contracts, self.finals, policy)
         self.submissions = Submissions(store, self.contracts, self.finals, self.bookings)
-        self._accounts = Accounts(store, self._archive, self.contracts, self.finals, policy)
         self._twins = Twins(store.traces, self._archive)
+        self.amendments = Amendments(store, self._archive, self.contracts, self.finals, self.bookings, policy)
+        self._accounts = Accounts(store, self._archive, self.contracts, self.finals, self._twins, policy)
         self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
         self._closing: list[tuple[Node, Tree]] = []

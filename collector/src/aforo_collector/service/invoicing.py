@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 from aforo_collector.domain.aggregation import Tally
 from aforo_collector.domain.catalog import Catalog, RatePlan
@@ -18,7 +19,7 @@ from aforo_collector.domain.measures import measures_of, stated, units_named, us
 from aforo_collector.domain.money import CONTEXT, ZERO
 from aforo_collector.domain.pricing.terms import Price, Usage, total_of
 from aforo_collector.domain.rating import billable, bills
-from aforo_collector.domain.usage import Entry, Kind, Occurrence
+from aforo_collector.domain.usage import Entry, Kind, Occurrence, model_of
 from aforo_collector.store.event_rows import HOUR_NS
 from aforo_collector.store.sqlite_reads import Snapshot
 from aforo_collector.views import EPOCH, Wire, event_views, page
@@ -87,11 +88,15 @@ class Billing:
         return self._customer_no is not None or self._catalog.customer(self._customer_id) is not None
 
     def preview(self) -> Wire:
-        """The invoice so far, with the calls whose cost is unknown."""
+        """The invoice so far, with the calls whose cost is unknown.
+
+        A `provisional` customer is not in the catalog: nothing is billed before it is.
+        """
         invoice, unpriced = self._bill()
         models = sorted(model for model, calls in unpriced.items() if calls > 0)
         return {
             **to_wire(invoice),
+            "provisional": self._catalog.customer(self._customer_id) is None,
             "unpriced": {"calls": sum(unpriced.values()), "models": [model for model in models if model]},
         }
 
@@ -119,7 +124,7 @@ class Billing:
 
     def _counted(self, entry: Entry, line: InvoiceLine) -> int | None:
         """Which of an entry's usage events the line counts: one, because a line has one metric."""
-        plan = self._plan(entry.payer)
+        plan = self._plan(entry.payer, entry.occurred_ns)
         if plan is None or plan.code != line.plan:
             return None
         for index, measure in enumerate(measures_of(entry.occurrence, entry.units, entry.payer, plan)):
@@ -145,51 +150,75 @@ class Billing:
 
     def _usage(self, metric: str | None = None) -> tuple[_UsageByPlan, Counter[str]]:
         """What was used, of one metric or of all, and how many calls of each model have no price."""
-        usage = _UsageByPlan(plan for _, plan in self._catalog.plans_of(self._customer_id))
+        usage = _UsageByPlan(self._plans())
         unpriced: Counter[str] = Counter()
         sampled = self._catalog.sampled_metrics()
+        for start_ns, end_ns in self._stretches():
+            self._add_stretch(usage, unpriced, metric, start_ns, end_ns)
+        for name in sampled:
+            if metric in (None, name):
+                for start_ns, end_ns in self._stretches():
+                    self._add_samples(usage, name, start_ns, end_ns)
+        return usage, unpriced
+
+    def _plans(self) -> Iterator[RatePlan]:
+        """The plans of what the customer has at some time of the period."""
+        for product_type, plan in self._catalog.plans_of(self._customer_id):
+            term = self._catalog.term_ns(self._customer_id, product_type)
+            if term is None or (term[0] < self._period.end_ns and self._period.start_ns < term[1]):
+                yield plan
+
+    def _stretches(self) -> list[tuple[int, int]]:
+        """The period in pieces during which the same plans bill; they begin and end with it, or with a day."""
+        customer = self._catalog.customer(self._customer_id)
+        terms = customer.terms if customer is not None else ()
+        bounds = {bound for term in terms for bound in term.span_ns}
+        start_ns, end_ns = self._period.start_ns, self._period.end_ns
+        edges = [start_ns, *sorted(bound for bound in bounds if start_ns < bound < end_ns), end_ns]
+        return list(pairwise(edges))
+
+    def _add_stretch(
+        self, usage: _UsageByPlan, unpriced: Counter[str], metric: str | None, start_ns: int, end_ns: int
+    ) -> None:
+        sampled = self._catalog.sampled_metrics()
         wanted = None if metric is None else (units_named(metric), metric)
-        first, last = -(-self._period.start_ns // HOUR_NS), self._period.end_ns // HOUR_NS
+        first, last = -(-start_ns // HOUR_NS), end_ns // HOUR_NS
         for roll_up in self._snapshot.roll_ups.over(self._payers, first, last, wanted):
             payer = self._payers[roll_up.payer_no]
-            plan = self._plan(payer)
+            plan = self._plan(payer, start_ns)
             for found in usage_of(roll_up, payer, plan):
                 if found.metric not in sampled and metric in (None, found.metric):
                     usage.add(plan, found)
-            unpriced[roll_up.total.label] += roll_up.counts.unpriced
-        for entry in self._cut_hours(first, last):
-            plan = self._plan(entry.payer)
+            unpriced[model_of(roll_up.total)] += roll_up.counts.unpriced
+        for entry in self._cut_hours(start_ns, end_ns):
+            plan = self._plan(entry.payer, entry.occurred_ns)
             for measure in measures_of(entry.occurrence, entry.units, entry.payer, plan):
                 if measure.metric not in sampled and metric in (None, measure.metric):
                     usage.add(plan, Usage(measure.metric, measure.dimensions, measure.quantity))
             occurrence = entry.occurrence
-            unpriced[occurrence.label] += bool(occurrence.reason)
-        for name in sampled:
-            if metric in (None, name):
-                self._add_samples(usage, name)
-        return usage, unpriced
+            unpriced[model_of(occurrence)] += bool(occurrence.reason)
 
-    def _add_samples(self, usage: _UsageByPlan, metric: str) -> None:
+    def _add_samples(self, usage: _UsageByPlan, metric: str, start_ns: int, end_ns: int) -> None:
         """The events of a unit that goes by their values: whatever the period, they are read one by one."""
         unit = self._catalog.unit(metric)
         if self._customer_no is None or unit is None:
             return
-        start_ns, end_ns = self._period.start_ns, self._period.end_ns
         for payer_no, label, status, values in self._snapshot.samples.over(
             self._customer_no, metric, start_ns, end_ns
         ):
-            plan = self._plan(self._payers[payer_no])
+            plan = self._plan(self._payers[payer_no], start_ns)
             known = stated(Occurrence(Kind.USAGE, label, status, metric=metric), plan)
             tally = Tally(unit.aggregation, values)
             usage.add(plan, Usage(metric, known, ZERO, sum(values.values()), tally))
 
-    def _cut_hours(self, first: int, last: int) -> Iterator[Entry]:
-        """Events of the hours that lie only partly in the period; [first, last) are the whole ones."""
-        hour_from, hour_to = self._period.hours
+    def _cut_hours(self, start_ns: int, end_ns: int) -> Iterator[Entry]:
+        """Events of the hours that lie only partly in [start, end)."""
+        first, last = -(-start_ns // HOUR_NS), end_ns // HOUR_NS
+        hour_from, hour_to = start_ns // HOUR_NS, -(-end_ns // HOUR_NS)
         edges = [(hour_from, min(first, hour_to)), (max(last, hour_from), hour_to)]
         for edge in edges if first <= last else edges[:1]:
             for _, entry in self._events(*edge):
-                if self._period.start_ns <= entry.occurred_ns < self._period.end_ns:
+                if start_ns <= entry.occurred_ns < end_ns:
                     yield entry
 
     def _events(
@@ -202,8 +231,8 @@ class Billing:
             left = self._snapshot.roll_ups.events(self._payers, hour_from, hour_to)
         return self._snapshot.events.during(self._customer_no, (hour_from, hour_to), left, before_no)
 
-    def _plan(self, payer: Identity) -> RatePlan | None:
-        return self._catalog.basis(payer.customer_id, payer.product_type)
+    def _plan(self, payer: Identity, at_ns: int) -> RatePlan | None:
+        return self._catalog.basis_at(payer.customer_id, payer.product_type, at_ns)
 
 
 class _UsageByPlan:

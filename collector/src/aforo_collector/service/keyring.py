@@ -66,6 +66,7 @@ class Keyring:
         catalogs: Catalogs,
         credentials: Iterable[tuple[Credential, int]],
         secrets: Iterable[StoredSecret],
+        ended_tokens: dict[str, int],
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store = store
@@ -77,6 +78,7 @@ class Keyring:
             self._credentials[credential.key_id] = credential
             self._used[credential.key_id] = used_ns
         self._secrets = {secret.digest: secret for secret in secrets}
+        self._ended_tokens = ended_tokens
         self._clock_ns = clock_ns
         self._changing = Lock()
         self._uses: dict[str, int] = {}
@@ -203,6 +205,20 @@ class Keyring:
             result = run(write)
             self._credentials.update((credential.key_id, credential) for credential in ended)
         return result
+
+    def end_token(self, token_id: str, until_ns: int) -> None:
+        """Let a token open nothing any more; `until_ns` is when it would be over."""
+        now_ns = self._clock_ns()
+        with self._changing:
+            self._writer.command(
+                lambda _: self._store.credentials.end_token(token_id, until_ns, now_ns)
+            ).result()
+            known = {name: until for name, until in self._ended_tokens.items() if until > now_ns}
+            self._ended_tokens = known | {token_id: until_ns}
+
+    def has_ended(self, token_id: str) -> bool:
+        """Whether a token was ended before its time."""
+        return token_id in self._ended_tokens
 
     def close(self) -> None:
         """Write down the last uses; before the writer stops."""

@@ -25,7 +25,11 @@ def check_quota(
         return allowed(f"customer {customer_id!r} is not in the catalog: there is no quota")
     if metric is not None and catalog.unit(metric) is None:
         return allowed(f"there is no billable unit {metric!r}, and no quota of it")
-    plans = {plan.code: plan for _, plan in catalog.plans_of(customer_id)}
+    plans = {
+        plan.code: plan
+        for product_type, plan in catalog.plans_of(customer_id)
+        if catalog.basis_at(customer_id, product_type, now_ns) is not None
+    }
     limited = {
         price.metric
         for plan in plans.values()

@@ -10,8 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.session import NS_PER_S, Policy, Session, State
@@ -83,14 +85,18 @@ class Reading:
                 if len(read) < SESSIONS_READ:
                     break
                 before_no = read[-1].session_no
-        items = [session_view(session, now_ns, self._policy) for session in found[:limit]]
+        items = [self._shown(tenant_no, session, now_ns) for session in found[:limit]]
         return page(items, cursor_of(found[limit - 1].session_no) if len(found) > limit else None)
 
     def session(self, tenant_no: int, session_id: str, *, customer_id: str | None = None) -> Wire | None:
         """One session, or None; raises `InvalidQuery` for customerId when several customers use its id."""
         with self._snapshot(tenant_no) as snapshot:
             session = _session(snapshot, session_id, customer_id)
-        return session_view(session, self._clock_ns(), self._policy) if session is not None else None
+        return self._shown(tenant_no, session, self._clock_ns()) if session is not None else None
+
+    def _shown(self, tenant_no: int, session: Session, now_ns: int) -> Wire:
+        lead = self._catalog_of(tenant_no).with_team(session.lead)
+        return session_view(replace(session, lead=lead), now_ns, self._policy)
 
     def trace(self, tenant_no: int, session_id: str, *, customer_id: str | None = None) -> Wire | None:
         """The span tree of a session, or None; raises `InvalidQuery` as `session` does."""
@@ -134,6 +140,13 @@ class Reading:
         """All bookings of an event, oldest first, voids included; None when there is no such event."""
         with self._snapshot(tenant_no) as snapshot:
             return history_of(snapshot, event_id) or None
+
+    def provisional_customers(self, tenant_no: int, first: str, count_max: int) -> list[str]:
+        """Ids of customers that usage names and the catalog does not have, in order from `first` on."""
+        catalog = self._catalog_of(tenant_no)
+        with self._snapshot(tenant_no) as snapshot:
+            named = snapshot.customers_with_usage(first)
+            return list(islice((name for name in named if catalog.customer(name) is None), count_max))
 
     def invoice_preview(
         self,

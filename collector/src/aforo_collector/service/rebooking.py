@@ -2,7 +2,8 @@
 
 What an unknown customer uses is accepted and kept; no plan says what it costs or which metrics are written.
 When a catalog brings the customer, or a product it did not have, its events are looked at once more, and those
-that the new terms make something else of are voided and booked again.
+that the new terms or teams make something else of are voided and booked again. A customer that is known keeps
+its usage under the teams that it was booked under.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from .writer import Writer
 EVENTS_AT_ONCE = 500
 
 
-def newly_sold(before: Catalog, after: Catalog) -> list[str]:
-    """Customers that have a plan now for a product type that they had none for."""
+def newly_known(before: Catalog, after: Catalog) -> list[str]:
+    """Customers that are in the catalog now, or have a plan for a product type that they had none for, or at
+    other times.
+    """
     return [
         customer.id
         for customer in after.customers
-        if any(
+        if (known := before.customer(customer.id)) is None
+        or set(known.terms) != set(customer.terms)
+        or any(
             before.basis(customer.id, kind) is None and after.basis(customer.id, kind) is not None
             for kind in PRODUCT_TYPES
         )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
-from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.session import Session
 from aforo_collector.domain.submission import (
     CONFLICT,
@@ -23,20 +23,19 @@ from aforo_collector.domain.submission import (
     REJECTED,
     Fate,
     IntakeReport,
-    RawEvent,
     Refusal,
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused, admit, stated
+from aforo_collector.pipeline.admit import Refused
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event, whose_of_event
-from aforo_collector.pipeline.wire_names import NAMES, SESSION_END
+from aforo_collector.pipeline.wire_names import SESSION_END
 from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .bookings import Bookings, Lane, Sitting
 from .contracts import Contracts
-from .event_texts import FILTERED, fields_text, filtered, raw_text
+from .event_texts import FILTERED, filtered, raw_text
 from .finals import Finals
 from .series import SERIES_MAX, Accepted, Admission, Series
 
@@ -45,10 +44,6 @@ SENDERS_MAX = 64
 """Senders whose series are remembered."""
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
-_FIXED = frozenset(
-    ("idempotencyKey", "customerId", "sessionId", "traceId", "occurredAt", "executionDurationMs")
-)
-"""What says which event it is, whose, and when; another one is another event."""
 
 
 class Seats(NamedTuple):
@@ -98,30 +93,6 @@ class Submissions:
             fates[item.place] = Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
-
-    def amend(self, tenant_no: int, event_no: int, changes: RawEvent, now_ns: int) -> bool:
-        """Book an event again with some fields changed; raises `Refused`. False if that changes nothing."""
-        recalled = self._bookings.recall(event_no)
-        fixed = _FIXED & {NAMES.get(name, name) for name in changes}
-        if fixed:
-            detail = f"{', '.join(sorted(fixed))} cannot be amended; void the event and send another one"
-            raise Refused("NOT_AMENDABLE", detail, min(fixed))
-        catalog = self._contracts.catalog(tenant_no)
-        before = recalled.item
-        raw = {**stated(before.event), **{NAMES.get(name, name): value for name, value in changes.items()}}
-        raw["idempotencyKey"] = before.key
-        event = admit(raw, catalog, (0, 2**63), NOBODY)
-        if not _routed(event, catalog):
-            detail = f"the conditions of {event.metric!r} would not hold; void the event instead"
-            raise Refused(FILTERED, detail)
-        metadata, details = fields_text(event.metadata), fields_text(event.details)
-        voided_by = self._store.events.voided_by(event_no)
-        if event == before.event and not voided_by:
-            return False
-        corrects = self._bookings.take_back(tenant_no, recalled, now_ns) or voided_by
-        item = Accepted(0, event, before.key, metadata, details, b"")
-        self._bookings.book_again(tenant_no, recalled._replace(item=item), corrects, now_ns)
-        return True
 
     def _admit(
         self, submission: Submission, catalog: Catalog, fates: list[Fate | None], now_ns: int
@@ -189,7 +160,7 @@ class Submissions:
         seats = Seats({}, {})
         numbers = []
         for item in fresh:
-            if not _routed(item.event, catalog):
+            if not routed(item.event, catalog):
                 numbers.append(KEPT_OUT)
                 self._aside(submission, item.place, Refusal(FILTERED, filtered(item.event.metric)), now_ns)
                 continue
@@ -279,7 +250,7 @@ class Submissions:
         )  # fmt: skip
 
 
-def _routed(event: UsageEvent, catalog: Catalog) -> bool:
+def routed(event: UsageEvent, catalog: Catalog) -> bool:
     """Whether the conditions of its billable unit let an event count."""
     unit = catalog.unit(event.metric)
     return unit is None or not unit.conditions or unit.admits(*sources_of(event))

@@ -20,6 +20,7 @@ from aforo_collector.domain.token import (
     LENGTH_MAX,
     LIFE_S,
     MALFORMED,
+    REVOKED,
     UNSUPPORTED_ALGORITHM,
     claims_of,
     is_key_due,
@@ -48,6 +49,10 @@ _JWK_FIELDS: Final = ("kty", "n", "e")
 
 class InvalidScope(ValueError):
     """Scopes that the client does not have, or that do not exist."""
+
+
+class NotYours(Exception):
+    """A token that somebody else may revoke, but not who asks. Nothing was changed."""
 
 
 class Tokens:
@@ -90,6 +95,8 @@ class Tokens:
         reason = refusal_of(claims, self._issuer, self._clock_ns() // _NS_PER_S)
         if reason:
             raise Denied(reason, "the token does not hold; get another one at /oauth/token")
+        if self._keyring.has_ended(claims["jti"]):
+            raise Denied(REVOKED, "the token was revoked; get another one at /oauth/token")
         credential = self._keyring.of_id(claims["key_id"])
         if credential is None or credential.status_at(self._clock_ns()) == Status.REVOKED:
             raise Denied(CLIENT_REVOKED, "the client that the token was issued for is revoked")
@@ -97,6 +104,22 @@ class Tokens:
         return replace(
             credential, scopes=frozenset(scope for scope in claims["scopes"] if credential.allows(scope))
         )
+
+    def revoke(self, token: str, may: Callable[[Credential], bool]) -> None:
+        """End a token before its time; one that does not hold is left alone.
+
+        `may` says whether whoever asks may end the tokens of a credential; raises `NotYours` if not.
+        """
+        try:
+            claims = self._claims(token)
+        except Denied:
+            return
+        credential = self._keyring.of_id(str(claims.get("key_id")))
+        if credential is None or refusal_of(claims, self._issuer, self._clock_ns() // _NS_PER_S):
+            return
+        if not may(credential):
+            raise NotYours("the token was issued for another client; it holds as before")
+        self._keyring.end_token(claims["jti"], claims["exp"] * _NS_PER_S)
 
     def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > LENGTH_MAX or token.count(".") != 2:

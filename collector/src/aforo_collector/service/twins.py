@@ -18,6 +18,7 @@ from aforo_collector.domain.trace import (
     ECHO,
     ROLE_MASK,
     ROLE_SHIFT,
+    TOKENS_BELOW,
     TWIN,
     Node,
     Standing,
@@ -112,7 +113,8 @@ class Twins:
                 else:
                     node.flags |= TWIN
                     learn(record, span)
-                    if record.outcome or record.cost:
+                    record.told_below = record.told_below or bool(node.flags & TOKENS_BELOW)
+                    if record.outcome or record.cost or record.fuller or record.told_below:
                         tree.changed[record.span_id] = record
             if node.flags != before:
                 tree.changed[node.span_id] = node

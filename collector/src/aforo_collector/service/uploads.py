@@ -117,12 +117,14 @@ class Uploads:
         with self._database.reading() as connection:
             return UploadRows(connection).find(tenant_no, upload_id)
 
-    def latest(self, tenant_no: int, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    def latest(
+        self, tenant_no: int, customer_id: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
         """A page of jobs, newest first, and where the next one starts; raises `InvalidQuery`."""
         check_limit(limit)
         before_no = parts_of(cursor, 1)[0][0] if cursor else _NUMBER_MAX
         with self._database.reading() as connection:
-            jobs = UploadRows(connection).latest(tenant_no, before_no, limit + 1)
+            jobs = UploadRows(connection).latest(tenant_no, customer_id, before_no, limit + 1)
         return jobs[:limit], cursor_of(jobs[limit - 1].job_no) if len(jobs) > limit else None
 
     def refused(self, job: Job, cursor: str | None, limit: int) -> tuple[list[RefusedRow], str | None]:

@@ -66,6 +66,16 @@ class CredentialRows:
         """Forget the secrets that stopped to work before a moment."""
         self._db.execute("DELETE FROM secrets WHERE until_ns > 0 AND until_ns <= ?", (before_ns,))
 
+    def end_token(self, token_id: str, until_ns: int, now_ns: int) -> None:
+        """Write down that a token does not hold any more, until it would be over; forget those that are."""
+        self._db.execute("DELETE FROM ended_tokens WHERE until_ns <= ?", (now_ns,))
+        self._db.execute("INSERT OR IGNORE INTO ended_tokens VALUES (?, ?)", (token_id, until_ns))
+
+
+def stored_ended_tokens(connection: sqlite3.Connection) -> dict[str, int]:
+    """Until when each token would hold, in ns, of those that were ended before."""
+    return dict(connection.execute("SELECT token_id, until_ns FROM ended_tokens").fetchall())
+
 
 def stored_credentials(connection: sqlite3.Connection) -> list[tuple[Credential, int]]:
     """Every credential with the time of its last use in ns, 0 for never."""

@@ -11,6 +11,7 @@ from typing import Any
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.usage import Entry, Kind, Sent
 
+from .event_keys import event_no_of
 from .event_rows import HOUR_NS, SEGMENT_EVENTS, occurrence_of
 from .texts import Texts
 
@@ -215,11 +216,8 @@ class EventReads:
 
     def of_key(self, key: str) -> set[int]:
         """Numbers of all bookings under an idempotency key, voids included."""
-        row = self._db.execute(
-            "SELECT event_no FROM event_keys WHERE tenant_no = ? AND key = ?", (self._tenant_no, key)
-        ).fetchone()
         found: set[int] = set()
-        number = row[0] if row is not None else 0
+        number = event_no_of(self._db, self._tenant_no, key)
         while number > 0:
             found |= self._parts(number)
             number = self._before(number)

@@ -16,7 +16,7 @@ from .sample_rows import SampleRows
 from .trace_rows import Strand
 
 SEGMENT_EVENTS = 16_384
-_VOID = int(Kind.VOID)
+_USAGE, _VOID = int(Kind.USAGE), int(Kind.VOID)
 _CALLS = f"({int(Kind.MODEL)}, {int(Kind.TOOL)})"
 HOUR_NS = 3_600_000_000_000
 
@@ -118,7 +118,7 @@ class EventRows:
             return event_no
         key = (payer_no, occurred_ns // HOUR_NS, kind, units, metric_no, label_no, status_no, step_no)
         self._roll_ups.fold(key, occurrence)
-        if metric_no:
+        if kind == _USAGE:
             self._samples.used(tenant_no, metric_no)
             if sample is not None:
                 self._samples.add(
@@ -171,7 +171,7 @@ class EventRows:
         key = (strand.payer_no, hour, row["kind"], row["units"], row["metric_no"], row["label_no"],
                row["status_no"], row["step_no"])  # fmt: skip
         self._roll_ups.fold(key, occurrence, -1)
-        if row["metric_no"]:
+        if row["kind"] == _USAGE:
             self._samples.remove(strand.customer_no, row["metric_no"], row["occurred_ns"], event_no)
         self._db.execute("DELETE FROM unpriced WHERE event_no = ?", (event_no,))
         return self.append(

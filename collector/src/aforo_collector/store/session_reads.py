@@ -6,6 +6,7 @@ import sqlite3
 
 from aforo_collector.domain.session import Session
 
+from .session_keys import session_numbers
 from .session_rows import decode
 
 
@@ -18,12 +19,15 @@ class SessionReads:
 
     def by_id(self, session_id: str, customer_no: int | None) -> list[Session]:
         """The sessions of that id, in the order of their customers' ids: several customers may use one id."""
-        rows = self._db.execute(
-            "SELECT body FROM sessions WHERE session_id = ?1 AND tenant_no = ?2"
-            " AND (?3 IS NULL OR customer_no = ?3)",
-            (session_id, self._tenant_no, customer_no),
-        )
-        return sorted((decode(row[0]) for row in rows), key=lambda session: session.customer_id)
+        found = []
+        for number in session_numbers(self._db, self._tenant_no, session_id):
+            rows = self._db.execute(
+                "SELECT body FROM sessions WHERE session_no = ?1 AND session_id = ?2 AND tenant_no = ?3"
+                " AND (?4 IS NULL OR customer_no = ?4)",
+                (number, session_id, self._tenant_no, customer_no),
+            )
+            found += [decode(row[0]) for row in rows]
+        return sorted(found, key=lambda session: session.customer_id)
 
     def latest(
         self, customer_no: int | None, is_open: bool | None, before_no: int | None, count_max: int

@@ -10,8 +10,8 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.session import Policy, Session
 
 from .interning import Bounded, Interning
+from .session_keys import SessionKeys
 
-_COLUMNS = "session_no, tenant_no, customer_no, session_id, touched_ns, closed_ns, body"
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _decoder = msgspec.msgpack.Decoder(Session)
 
@@ -36,7 +36,7 @@ class SessionRows:
         self._numbers: Bounded[tuple[int, str], int] = Bounded(4_000)
         self._changed: dict[int, Session] = {}
         self._fresh: set[int] = set()
-        self._fresh_by_id: dict[tuple[int, str], list[Session]] = {}
+        self._keys = SessionKeys(connection)
         self.forget()
 
     def forget(self) -> None:
@@ -45,7 +45,7 @@ class SessionRows:
         self._numbers.clear()
         self._changed.clear()
         self._fresh.clear()
-        self._fresh_by_id.clear()
+        self._keys.forget()
         row = self._db.execute("SELECT max(session_no) FROM sessions").fetchone()
         due = self._db.execute("SELECT max(session_no) FROM session_due").fetchone()
         self._next_no = max(row[0] or 0, due[0] or 0) + 1
@@ -55,24 +55,24 @@ class SessionRows:
         customer_no = self._interning.customer(tenant_no, identity.customer_id)
         key = (customer_no, session_id)
         number = self._numbers.get(key)
-        if number is None:
-            row = self._db.execute(
-                "SELECT session_no FROM sessions WHERE session_id = ? AND customer_no = ?",
-                (session_id, customer_no),
-            ).fetchone()
-            if row is not None:
-                number = int(row[0])
-                self._numbers.put(key, number)
         if number is not None:
             return self.load(number)
+        whose = tenant_no, identity.customer_id, session_id
+        numbers = self._keys.numbers(tenant_no, session_id)
+        for number in numbers:
+            known = self.find(number)
+            if known and (known.tenant_no, known.customer_id, known.session_id) == whose:
+                self._numbers.put(key, number)
+                return known
         number = self._next_no
         self._next_no += 1
         self._numbers.put(key, number)
+        if number not in numbers:  # a session that was taken away may have had it
+            self._keys.put(tenant_no, session_id, number, is_namesake=bool(numbers))
         lead = identity._replace(session_id="")
         session = Session(number, tenant_no, identity.customer_id, session_id, lead, created_ns=now_ns)
         self._sessions.put(number, session)
         self._fresh.add(number)
-        self._fresh_by_id.setdefault((tenant_no, session_id), []).append(session)
         self._changed[number] = session
         return session
 
@@ -110,9 +110,9 @@ class SessionRows:
         self._db.executemany(
             "UPDATE sessions SET touched_ns = ?, closed_ns = ?, body = ? WHERE session_no = ?", updates
         )
+        self._keys.flush()
         self._changed.clear()
         self._fresh.clear()
-        self._fresh_by_id.clear()
 
     def _customer_no(self, session: Session) -> int:
         return self._interning.customer(session.tenant_no, session.customer_id)
@@ -149,10 +149,9 @@ class SessionRows:
 
     def by_id(self, tenant_no: int, session_id: str, customer_id: str | None) -> list[Session]:
         """Sessions of a tenant by their id; more than one when several customers use the same id."""
-        rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ? AND tenant_no = ?", (session_id, tenant_no)
-        ).fetchall()
-        found = [self.load(row[0]) for row in rows]
-        new = self._fresh_by_id.get((tenant_no, session_id), ())
-        found += [session for session in new if session.session_no in self._fresh]
+        found = []
+        for number in self._keys.numbers(tenant_no, session_id):
+            session = self.find(number)
+            if session and (session.session_id, session.tenant_no) == (session_id, tenant_no):
+                found.append(session)
         return [s for s in found if customer_id is None or s.customer_id == customer_id]

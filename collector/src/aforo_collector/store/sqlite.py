@@ -14,7 +14,7 @@ from threading import Lock
 
 from .checkpoints import Checkpoints
 from .roll_up_count import count_due
-from .sqlite_schema import STEPS
+from .sqlite_schema import STEPS, take_steps
 
 CACHE_KIB = 65_536
 FILE_NAME = "aforo.db"
@@ -62,8 +62,7 @@ class Database:
                 f"{self.path} has schema version {found} and this program knows {len(STEPS)}. Nothing was "
                 "changed; use the version of aforo-collector that wrote it."
             )
-        steps = " ".join(STEPS[found:])
-        self.write.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {len(STEPS)}; COMMIT;")
+        take_steps(self.write, found, len(STEPS))
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

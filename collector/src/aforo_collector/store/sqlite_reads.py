@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.usage import SetAside
@@ -13,6 +14,7 @@ from .sample_reads import SampleReads
 from .session_reads import SessionReads
 from .span_reads import SpanReads
 from .texts import Texts
+from .trace_keys import trace_number
 
 
 class Snapshot:
@@ -46,12 +48,20 @@ class Snapshot:
         ).fetchone()
         return row[0] if row else None
 
+    def customers_with_usage(self, first: str) -> Iterator[str]:
+        """Ids, from `first` on, of the customers that something is recorded of, net of what was taken back."""
+        rows = self._db.execute(
+            "SELECT customer_id FROM customers c WHERE tenant_no = ? AND customer_id >= ? AND EXISTS ("
+            " SELECT 1 FROM payers p CROSS JOIN usage_daily USING (payer_no)"
+            " WHERE p.customer_no = c.customer_no AND p.tenant_no = c.tenant_no AND events > 0)"
+            " ORDER BY customer_id",
+            (self._tenant_no, first),
+        )
+        return (row[0] for row in rows)
+
     def trace_no(self, trace_id: bytes) -> int | None:
         """The number of a trace."""
-        row = self._db.execute(
-            "SELECT trace_no FROM traces WHERE trace_id = ? AND tenant_no = ?", (trace_id, self._tenant_no)
-        ).fetchone()
-        return row[0] if row else None
+        return trace_number(self._db, self._tenant_no, trace_id)
 
     def payers(self, customer_no: int, customer_id: str) -> dict[int, Identity]:
         """Who has used something at a customer's expense, by payer number."""

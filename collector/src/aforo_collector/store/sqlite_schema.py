@@ -7,7 +7,13 @@ canonical decimal text, times nanoseconds since 1970, span ids signed integers.
 
 from __future__ import annotations
 
-STEPS = (
+import sqlite3
+from collections.abc import Callable
+
+from .event_keys import scattered_keys
+from .key_moves import index_keys
+
+STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
 CREATE TABLE counters (name TEXT PRIMARY KEY, next_no INTEGER NOT NULL) WITHOUT ROWID;
 
@@ -245,5 +251,23 @@ CREATE TABLE upload_events (
     """
 ALTER TABLE strands ADD COLUMN said TEXT;
 """,
+    index_keys,
+    scattered_keys(),
+    """
+CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
+
+
+def take_steps(connection: sqlite3.Connection, version: int, wanted: int) -> None:
+    """Bring a file from a version to a later one, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    for step in STEPS[version:wanted]:
+        if isinstance(step, str):
+            for statement in step.split(";"):
+                connection.execute(statement)
+        else:
+            step(connection)
+    connection.execute(f"PRAGMA user_version = {wanted}")
+    connection.execute("COMMIT")

@@ -13,12 +13,13 @@ from .answer_rows import AnswerRows
 from .call_rows import CallRows
 from .callers import caller_of, caller_text
 from .credential_rows import CredentialRows
+from .event_keys import KeyRows
 from .event_reads import EventReads
 from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
 from .sqlite import Database
-from .submitted_rows import KeyRows, SubmittedRows
+from .submitted_rows import SubmittedRows
 from .texts import Texts
 from .trace_rows import TraceRows
 from .upload_rows import UploadRows
@@ -58,6 +59,7 @@ class SqliteWriter:
         self.traces.flush()
         self.events.flush()
         self.submitted.flush()
+        self.keys.flush()
         self.sessions.save(policy)
         self._flush_counts()
         self._db.execute("COMMIT")
@@ -67,7 +69,7 @@ class SqliteWriter:
         self._counts.clear()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        for part in (self.interning, self.traces, self.sessions, self.events, self.submitted):
+        for part in (self.interning, self.traces, self.sessions, self.events, self.submitted, self.keys):
             part.forget()
 
     def count(self, tenant_no: int, door: str, counts: tuple[int, int, int, int, int]) -> None:

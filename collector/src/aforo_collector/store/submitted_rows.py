@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-
-from aforo_collector.domain.identity import Identity
 
 from .interning import Interning
 
@@ -58,16 +54,14 @@ class SubmittedRows:
         ).fetchone()
         return None if row is None else Submitted(row[0], self._interning.text(row[1]), *row[2:])
 
-    def of_session(self, session_no: int) -> Iterable[tuple[str, int, int, Identity]]:
-        """(key, start, end, payer) of the events of a session, times in ns; once for each that was submitted."""
+    def of_session(self, session_no: int) -> list[tuple[int, str, int, int, int]]:
+        """(number, key, start, end, strand) of the last booking in a session under each key, times in ns."""
         self.flush()
-        rows = self._db.execute(
-            "SELECT key, occurred_ns - duration_ns, occurred_ns, payer_no, max(event_no) FROM submitted"
-            " CROSS JOIN usage_events USING (event_no) JOIN strands USING (strand_no)"
-            " WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
+        return self._db.execute(
+            "SELECT max(event_no), key, occurred_ns - duration_ns, occurred_ns, strand_no FROM submitted"
+            " CROSS JOIN usage_events USING (event_no) WHERE submitted.session_no = ? AND part = 0 GROUP BY key",
             (session_no,),
         ).fetchall()
-        return [(key, start, end, self._interning.payer_identity(no)[1]) for key, start, end, no, _ in rows]
 
     def last_no(self) -> int:
         """The number of the last event that is written, 0 for none."""
@@ -91,34 +85,3 @@ class SubmittedRows:
             " ORDER BY event_no LIMIT ?",
             (first_no, last_no, count),
         ).fetchall()
-
-
-class KeyRows:
-    """Idempotency keys: kept for ever, each with the hash of what came under it and the event it became."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-
-    def find(self, tenant_no: int, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
-        """{key: (digest, event number)} of those that are known; 0 is no event."""
-        if not keys:
-            return {}
-        rows = self._db.execute(
-            "SELECT known.key, digest, event_no FROM json_each(?) wanted"
-            " CROSS JOIN event_keys known ON tenant_no = ? AND known.key = wanted.value",
-            (json.dumps(keys), tenant_no),
-        )
-        return {key: (digest, event_no) for key, digest, event_no in rows}
-
-    def put(self, tenant_no: int, rows: Iterable[tuple[str, bytes, int]]) -> None:
-        """Keep (key, digest, event number); a key that is known gets the new ones."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO event_keys VALUES (?, ?, ?, ?)",
-            sorted((tenant_no, key, digest, event_no) for key, digest, event_no in rows),
-        )
-
-    def move(self, tenant_no: int, key: str, event_no: int) -> None:
-        """Let a key name the event that replaced the one it named."""
-        self._db.execute(
-            "UPDATE event_keys SET event_no = ? WHERE tenant_no = ? AND key = ?", (event_no, tenant_no, key)
-        )

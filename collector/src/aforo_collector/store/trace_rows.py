@@ -13,6 +13,7 @@ from aforo_collector.domain.trace import ROLE_MASK, Node
 from .batch_reads import Batch, batch_of
 from .callers import caller_text
 from .interning import Bounded, Interning
+from .trace_keys import trace_index, trace_key
 
 _SPAN_COLUMNS = (
     "trace_no, span_id, parent_id, flags, first_child, next_sibling, label_no, within_no, strand_no, event_no,"
@@ -45,6 +46,7 @@ class TraceRows:
         self._strands: Bounded[tuple[int, Identity], Strand] = Bounded(2_000)
         self._identities: Bounded[int, Identity] = Bounded(4_000)
         self._new_strands: list[tuple[int, int, bytes, int, int, str | None]] = []
+        self._index = trace_index(connection)
         self.forget()
 
     def forget(self) -> None:
@@ -53,6 +55,7 @@ class TraceRows:
         self._strands.clear()
         self._identities.clear()
         self._new_strands.clear()
+        self._index.forget()
         row = self._db.execute("SELECT next_no FROM counters WHERE name = 'trace'").fetchone()
         self._next_trace_no = self._stored_next_no = int(row[0]) if row is not None else 1
         self._next_strand_no = self._next("strands", "strand_no")
@@ -69,30 +72,27 @@ class TraceRows:
     def numbers(self, trace_ids: Iterable[bytes], tenant_no: int) -> dict[bytes, tuple[int, bool]]:
         """(trace number, whether the store may already hold spans of it) of each of different traces."""
         found: dict[bytes, tuple[int, bool]] = {}
-        rows: list[tuple[bytes, int, int]] = []
+        keys: dict[bytes, bytes] = {}
         for trace_id in trace_ids:
             number = self._traces.get((trace_id, tenant_no))
             if number is None:
-                rows.append((trace_id, tenant_no, self._next_trace_no + len(rows)))
+                keys[trace_id] = trace_key(tenant_no, trace_id)
             else:
                 found[trace_id] = number, True
-        if not rows:
-            return found
-        # Nearly always all of them are new, and then the one statement that says so has written them too.
-        written = self._db.executemany("INSERT INTO traces VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
-        all_new = written.rowcount == len(rows)
-        for trace_id, _, new_no in rows:
-            number = new_no if all_new else self._stored_number(trace_id, tenant_no)
-            found[trace_id] = number, number != new_no
+        stored = self._index.find_many(keys.values())
+        new: dict[bytes, bytes] = {}
+        for trace_id, key in keys.items():
+            value = stored.get(key)
+            if value is None:
+                number = self._next_trace_no
+                self._next_trace_no += 1
+                new[key] = number.to_bytes(8)
+            else:
+                number = int.from_bytes(value)
+            found[trace_id] = number, value is not None
             self._traces.put((trace_id, tenant_no), number)
-        self._next_trace_no += len(rows)
+        self._index.put_many(new)
         return found
-
-    def _stored_number(self, trace_id: bytes, tenant_no: int) -> int:
-        row = self._db.execute(
-            "SELECT trace_no FROM traces WHERE trace_id = ? AND tenant_no = ?", (trace_id, tenant_no)
-        ).fetchone()
-        return int(row[0])
 
     def next_batch_no(self) -> int:
         """A number for a delivered body; a number that is not used leaves a gap."""
@@ -139,7 +139,8 @@ class TraceRows:
         return strand
 
     def flush(self) -> None:
-        """Write the strands that are held, and which number the next trace gets."""
+        """Write the strands and keys that are held, and which number the next trace gets."""
+        self._index.flush()
         if self._next_trace_no != self._stored_next_no:
             self._db.execute("INSERT OR REPLACE INTO counters VALUES ('trace', ?)", (self._next_trace_no,))
             self._stored_next_no = self._next_trace_no

@@ -77,11 +77,13 @@ class UploadRows:
         """The jobs that have something to do, oldest first."""
         return self._many("WHERE is_waiting = 1 ORDER BY job_no")
 
-    def latest(self, tenant_no: int, before_no: int, count: int) -> list[Job]:
-        """Jobs of a tenant below a number, newest first."""
+    def latest(self, tenant_no: int, customer_id: str | None, before_no: int, count: int) -> list[Job]:
+        """Jobs of a tenant, or those that came under a customer's credential, below a number, newest first."""
         return self._many(
-            "WHERE tenant_no = ? AND job_no < ? ORDER BY job_no DESC LIMIT ?", tenant_no, before_no, count
-        )
+            "WHERE tenant_no = ? AND job_no < ? AND coalesce(json_extract(CAST(asked AS TEXT), '$.caller[0]') = ?, 1)"
+            " ORDER BY job_no DESC LIMIT ?",
+            tenant_no, before_no, customer_id, count,
+        )  # fmt: skip
 
     def _one(self, where: str, *values: object) -> Job | None:
         jobs = self._many(where, *values)

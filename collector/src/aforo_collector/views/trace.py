@@ -53,7 +53,7 @@ def span_view(
         "endedAt": instant(span.end_ns),
         "durationMs": (span.end_ns - span.start_ns) // NS_PER_MS,
         "status": _STATUS[status_code] if 0 <= status_code < len(_STATUS) else "UNSET",
-        "model": (span.label or None) if priced else None,
+        "model": (span.label if priced else span.model) or None,
         "toolName": (span.label or None) if span.role == Role.TOOL else None,
         "provider": span.provider or None,
         "quality": billed.quality or span.quality or None,
