@@ -5,14 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import Refusal
 from aforo_collector.pipeline.admit import Refused
-from aforo_collector.service import series
-from aforo_collector.service.series import Accepted, Admission
+from aforo_collector.service.series import Accepted, Admission, Series
+from aforo_collector.store.interning import Bounded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,17 +110,17 @@ def test_an_event_is_admitted_alike_whatever_came_before_it(
 ) -> None:
     """Event, texts, digest and refusal are those of an admission that has no memory."""
     terms = catalog()
-    remembering = Admission(terms, caller)
+    remembering = Admission(terms, caller, Bounded(1_000))
     for place, raw in enumerate(events):
         assert types_in(told(remembering, place, raw)) == types_in(
-            told(Admission(terms, caller), place, raw)
+            told(Admission(terms, caller, Bounded(1_000)), place, raw)
         ), raw
 
 
 @given(streams())
 def test_events_of_one_series_meet_the_same_conditions_and_prices(events: list[dict[str, Any]]) -> None:
     """What a condition, a measurement or a price looks at is the same in all of a series."""
-    admission = Admission(catalog(), NOBODY)
+    admission = Admission(catalog(), NOBODY, Bounded(1_000))
     seen: dict[object, object] = {}
     for place, raw in enumerate(events):
         try:
@@ -144,15 +143,11 @@ def test_events_of_one_series_meet_the_same_conditions_and_prices(events: list[d
             assert seen.setdefault(group, looked_at) == looked_at
 
 
-def test_memory_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender whose every event is a series of its own does not fill the memory."""
-    monkeypatch.setattr(series, "SERIES_MAX", 10)
-    admission = Admission(catalog(), NOBODY)
-    kept = {
-        id(admission.admit(place, USUAL | {"sessionId": f"s{place}"}, BOUNDS_NS).series): place
-        for place in range(25)
-    }
-    assert len(kept) <= 25
-    again = admission.admit(0, USUAL | {"sessionId": "s24"}, BOUNDS_NS).series
-    assert again is admission.admit(0, USUAL | {"sessionId": "s24"}, BOUNDS_NS).series
-    assert sum(len(layout.series) for layout in admission._layouts.values() if layout) <= 10
+def test_a_forgotten_series_is_found_anew() -> None:
+    """A sender whose every event is a series of its own does not fill the memory, nor lose an event."""
+    series: Bounded[object, Series] = Bounded(10)
+    admission = Admission(catalog(), NOBODY, series)
+    for place in [*range(25), *range(25)]:
+        accepted = admission.admit(place, USUAL | {"sessionId": f"s{place}"}, BOUNDS_NS)
+        assert accepted.event.session_id == f"s{place}"
+        assert len(series) <= 10

@@ -33,12 +33,14 @@ from aforo_collector.pipeline.admit import (
 )
 from aforo_collector.pipeline.attribution import SPELLINGS
 from aforo_collector.pipeline.wire_names import LABELS, NAMES, TEXT_LENGTHS, snake
+from aforo_collector.store.interning import Bounded
 
 from .event_texts import fields_text
 
 SERIES_MAX: Final = 8_192
-_LAYOUTS_MAX: Final = 256
-_TEXTS_MAX: Final = 64
+"""Of all senders together; with the few texts of each they take some tens of megabytes at most."""
+_LAYOUTS_MAX: Final = 64
+_TEXTS_MAX: Final = 8
 _KEY_LENGTH_MAX: Final = TEXT_LENGTHS["idempotencyKey"] // 2
 _WHOLE_LIMIT: Final = 10**14
 
@@ -115,18 +117,19 @@ class _Layout(NamedTuple):
     opaque_of: Callable[[RawEvent], object]
     untyped: tuple[str, ...]
     """Fields of both that need not be text: a series agrees in their types, for equal ones may still differ."""
-    series: dict[object, Series]
+    mark: object
+    """What tells it from every other layout."""
 
 
 class Admission:
-    """Admits the events of one sender under one catalog, and remembers their series."""
+    """Admits the events of one sender under one catalog; `series` is where it remembers them, beside others."""
 
-    def __init__(self, catalog: Catalog, caller: Identity) -> None:
+    def __init__(self, catalog: Catalog, caller: Identity, series: Bounded[object, Series]) -> None:
         self.catalog = catalog
         self._caller = caller
+        self._series = series
         self._telling = _telling(catalog)
-        self._layouts: dict[tuple[str, ...], _Layout | None] = {}
-        self._count = 0
+        self._layouts: Bounded[tuple[str, ...], _Layout | None] = Bounded(_LAYOUTS_MAX)
 
     def admit(self, place: int, raw: RawEvent, bounds_ns: tuple[int, int]) -> Accepted:
         """The event that `raw` states, which may be a signal of its session; raises `Refused`.
@@ -137,7 +140,7 @@ class Admission:
         if layout is not None:
             try:
                 ident, metadata, text = self._ident(layout, raw)
-                series = layout.series.get(ident)
+                series = self._series.get(ident)
                 if series is not None:
                     return _member(series, layout, place, raw, bounds_ns, metadata, text)
             except (Refused, TypeError):  # TypeError: an object or a list where a series has text
@@ -158,14 +161,9 @@ class Admission:
         accepted = self._whole(place, raw, bounds_ns)
         if accepted.event.boundary:
             return accepted
-        if self._count >= SERIES_MAX:
-            for each in self._layouts.values():
-                if each is not None:
-                    each.series.clear()
-            self._count = 0
         opaque = frozenset(NAMES.get(name, name) for name in layout.opaque)
-        series = layout.series[ident] = Series(accepted.event, opaque)
-        self._count += 1
+        series = Series(accepted.event, opaque)
+        self._series.put(ident, series)
         return accepted._replace(series=series)
 
     def _layout(self, names: tuple[str, ...]) -> _Layout | None:
@@ -173,10 +171,8 @@ class Admission:
             return self._layouts[names]
         except KeyError:
             pass
-        if len(self._layouts) >= _LAYOUTS_MAX:
-            self._layouts.clear()
-            self._count = 0
-        layout = self._layouts[names] = _layout_of(names, self._telling)
+        layout = _layout_of(names, self._telling)
+        self._layouts.put(names, layout)
         return layout
 
     def _ident(self, layout: _Layout, raw: RawEvent) -> tuple[object, Mapping[str, object] | None, str]:
@@ -192,7 +188,7 @@ class Admission:
                 metadata, told = None, text
         timed = layout.duration != "" and raw[layout.duration] is not None
         types = tuple([type(raw[name]) for name in layout.untyped]) if layout.untyped else None
-        return (layout.shared(raw), told, timed, types), metadata, text
+        return (layout.mark, layout.shared(raw), told, timed, types), metadata, text
 
 
 _NO_METADATA: Final[Mapping[str, object]] = {}
@@ -230,7 +226,7 @@ def _layout_of(names: tuple[str, ...], telling: frozenset[str]) -> _Layout | Non
     untyped = tuple(name for name in (*shared, *opaque) if NAMES.get(name) not in TEXT_LENGTHS)
     return _Layout(
         key, quantity, occurred, duration, metadata, itemgetter(*shared), opaque, itemgetter(*(opaque or shared)),
-        untyped, {},
+        untyped, object(),
     )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class Submissions:
         self._finals = finals
         self._bookings = bookings
         self._admissions: Bounded[tuple[int, Identity], Admission] = Bounded(SENDERS_MAX)
+        self._series: Bounded[object, Series] = Bounded(SERIES_MAX)
         self._lanes: Bounded[Series, Lane] = Bounded(SERIES_MAX)
 
     def forget(self) -> None:
@@ -122,7 +123,7 @@ class Submissions:
         whose = submission.tenant_no, submission.caller
         admission = self._admissions.get(whose)
         if admission is None or admission.catalog is not catalog:
-            admission = Admission(catalog, submission.caller)
+            admission = Admission(catalog, submission.caller, self._series)
             self._admissions.put(whose, admission)
         return admission
 
