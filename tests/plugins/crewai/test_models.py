@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 from crewai import LLM, BaseLLM, Crew
+from crewai.events import crewai_event_bus
+from crewai.events.types.hook_events import HookDispatchedEvent
 from crewai.hooks import InterceptionPoint, register_hook, unregister_hook
 from crewai.llms.base_llm import LLMCallType, llm_call_context
-from pydantic import PrivateAttr
+from crewai.tools import tool
+from crewai.utilities.internal_instructor import InternalInstructor
+from pydantic import BaseModel, PrivateAttr
 
-from tests.fake_openai import FakeOpenAI
-from tests.plugins.crewai.crews import LAST_WORD, Silent, agent, crew, lookup, model, task
+from tests.fake_openai import FakeOpenAI, Reply, fake_openai
+from tests.plugins.crewai.crews import LAST_WORD, Silent, agent, asks, crew, lookup, model, task
 from tests.plugins.spool import ReadSpans
 
 
@@ -99,6 +103,44 @@ def test_a_model_that_passes_on(metered: ReadSpans, server: FakeOpenAI) -> None:
     crew(routing).kickoff()
     (call,) = [span for span in metered() if span["gen_ai.operation.name"] == "chat"]
     assert (call.name, call["gen_ai.usage.input_tokens"]) == ("chat stub-1", 100)
+
+
+class Weather(BaseModel):
+    """What an answer is brought into."""
+
+    city: str
+
+
+def test_an_answer_that_is_brought_into_shape(metered: ReadSpans) -> None:
+    """A model that is called past its class, by the library that brings answers into shape, is a call too."""
+
+    @tool("where")
+    def where(text: str) -> str:
+        """Find the city in a text."""
+        return InternalInstructor(text, Weather, llm=model(server)).to_pydantic().city
+
+    script = [asks(("where", {"text": "in Oslo"})), asks(("Weather", {"city": "Oslo"})), Reply(LAST_WORD)]
+    with fake_openai(script) as server:
+        crew(model(server), where).kickoff()
+        assert len(server.served) == 3
+    seen = metered()
+    (inner,) = [span for span in seen.under(seen.one("execute_tool where")) if span.name == "chat stub-1"]
+    assert (inner["gen_ai.usage.input_tokens"], inner["aforo.usage.quality"]) == (None, "missing")
+    assert not inner.failed
+    assert len(seen.named("chat stub-1")) == 3
+
+
+def test_no_hook_of_ours_where_events_tell(metered: ReadSpans, server: FakeOpenAI) -> None:
+    """CrewAI makes an event of every call of a hook: none is called where its own models tell enough."""
+    dispatched: list[Any] = []
+    with crewai_event_bus.scoped_handlers():
+        crewai_event_bus.on(HookDispatchedEvent)(lambda source, event: dispatched.append(event))
+        crew(model(server)).kickoff()
+        crewai_event_bus.flush()
+        assert not dispatched
+        crew(Silent(model="mine")).kickoff()
+        crewai_event_bus.flush()
+        assert [event.interception_point for event in dispatched] == ["pre_model_call", "post_model_call"]
 
 
 def test_the_users_hooks_beside_ours(metered: ReadSpans) -> None:

@@ -1,10 +1,13 @@
-"""Meter every crew, agent and flow of the process: one tap on the event bus, two hooks, put on and taken off
-together.
+"""Meter every crew, agent and flow of the process: one tap on the event bus and hooks, put on and taken off together.
 
 CrewAI runs handlers of its bus on a pool of threads, after the emitting call has gone on. A run's last spans
 would then be written after the session around it was closed, or not at all in a process that ends. So we read
 each event where it is emitted, when the bus has given it its place in the tree. Events that are replayed from
 a checkpoint are not emitted, and not seen.
+
+The hooks are for calls that emit no events. CrewAI makes an event of its own of every call of a hook, which costs
+more than all else here: so only loops whose model may say nothing itself have them. The one before a model call
+is registered too, for calls that bypass the model's class.
 """
 
 import threading
@@ -17,6 +20,9 @@ from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_crewai import mapping, metering
+
+_LOOPS: Final = frozenset({"flow_started", "lite_agent_execution_started"})
+"""The events with which an agent's loop begins; flows of the user's have no hooks."""
 
 _lock = threading.Lock()
 _own: Identity | None = None
@@ -39,7 +45,7 @@ HOOKS: Final = (
     Feature(("crewai.hooks", "unregister_hook"), (), "models that emit no events are not metered"),
     Feature(
         ("crewai.hooks", "InterceptionPoint"),
-        ("PRE_MODEL_CALL", "POST_MODEL_CALL"),
+        ("PRE_MODEL_CALL",),
         "models that emit no events are not metered",
     ),
     Feature(
@@ -81,7 +87,7 @@ class _Patch(NamedTuple):
 class _Hooks(NamedTuple):
     unregister: Callable[..., Any]
     current_parent_id: Callable[[], str | None]
-    pairs: tuple[tuple[Any, Callable[[Any], None]], ...]
+    before: Any
 
 
 _patch: _Patch | None = None
@@ -131,8 +137,7 @@ def uninstrument() -> None:
             _patch.bus.emit = _patch.original
             _patch = None
         if _hooks is not None:
-            for point, hook in _hooks.pairs:
-                _hooks.unregister(point, hook)
+            _hooks.unregister(_hooks.before, before_model_call)
             _hooks = None
         metering.close_all()
 
@@ -150,7 +155,7 @@ def _tap(emit: Callable[..., Any]) -> Callable[..., Any]:
         future = emit(self, source, event)
         own = _own
         if own is not None:
-            if getattr(event, "type", "") == "flow_started" and mapping.is_executor(source):
+            if getattr(event, "type", "") in _LOOPS:
                 _equip(source)
             metering.see(own, source, event)
         return future
@@ -173,29 +178,29 @@ def after_model_call(context: Any) -> None:
 
 
 def _hook() -> _Hooks | None:
-    """Register the two hooks around model calls; None if this CrewAI has no such hooks."""
+    """Register the hook before model calls; None if this CrewAI has no such hooks."""
     register, unregister, points, current_parent_id = (_found(feature) for feature in HOOKS)
     if register is None or unregister is None or points is None or current_parent_id is None:
         return None
-    pairs = ((points.PRE_MODEL_CALL, before_model_call), (points.POST_MODEL_CALL, after_model_call))
-    for point, hook in pairs:
-        register(point, hook)
-    return _Hooks(unregister, current_parent_id, pairs)
+    register(points.PRE_MODEL_CALL, before_model_call)
+    return _Hooks(unregister, current_parent_id, points.PRE_MODEL_CALL)
 
 
 def _equip(executor: Any) -> None:
-    """Give our hooks to an agent's executor that was made before they were registered: it keeps a copy of its
-    own of the list.
+    """Give our hooks to the loop of an agent whose model may not emit events, and take them from any other.
+
+    It keeps lists of its own: what was registered when it was made, perhaps before `instrument()`.
     """
     if _hooks is None:
         return
+    silent = not mapping.tells(getattr(executor, "llm", None))
     for name, hook in (
         ("before_llm_call_hooks", before_model_call),
         ("after_llm_call_hooks", after_model_call),
     ):
-        copy = getattr(executor, name, None)
-        if isinstance(copy, list) and hook not in copy:
-            copy.append(hook)
+        own = getattr(executor, name, None)
+        if isinstance(own, list) and (hook in own) is not silent:
+            (own.append if silent else own.remove)(hook)
 
 
 def _found(feature: Feature) -> Any:

@@ -121,6 +121,11 @@ def provider_of(llm: object) -> str:
     return _PROVIDERS.get(name, name)
 
 
+def tells(llm: object) -> bool:
+    """Tell whether a model is sure to emit events: CrewAI's own classes do, others may or may not."""
+    return type(llm).__module__.startswith("crewai.")
+
+
 @lru_cache(maxsize=256)
 def _is_crewais_own(classes: tuple[type, ...]) -> bool:
     modules = [cls.__module__ for cls in classes]

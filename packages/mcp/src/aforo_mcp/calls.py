@@ -115,11 +115,9 @@ def is_plain(result: object) -> bool:
     failed, kind, content, meta = map(fields.get, names)
     if failed is not False or kind not in _COMPLETE or not keys.issuperset(fields):
         return False
-    return (not content or _is_silent(content)) and (not meta or _is_silent(meta))
-
-
-def _is_silent(part: object) -> bool:
-    return type(part) is dict and _COST_KEYS.isdisjoint(part)
+    if content and (type(content) is not dict or not _COST_KEYS.isdisjoint(content)):
+        return False
+    return not meta or (type(meta) is dict and _COST_KEYS.isdisjoint(meta))
 
 
 def asked_by(result: object) -> object:

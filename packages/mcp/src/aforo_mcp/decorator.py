@@ -4,12 +4,13 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from decimal import Decimal
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 from aforo_sdk.plugin import Identity
 
-from aforo_mcp.metering import Layer
+from aforo_mcp.metering import begin, end
 from aforo_mcp.requests import Request, request_among
+from aforo_mcp.spans import Layer
 from aforo_mcp.terms import Terms, cost_of_each
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,12 +70,13 @@ def _metered(function: F, terms: Terms, stated: str) -> F:
     code = inner if inspect.isroutine(inner) else type(inner).__call__
     called = str(getattr(inner, "__name__", None) or type(inner).__name__)
 
-    def find(arguments: tuple[Any, ...]) -> tuple[str, Request | None]:
-        request = request_among(arguments)
+    def find(given: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> tuple[str, Request | None]:
+        context, arguments, named = given
+        request = request_among(context, *arguments, *named.values())
         return stated or (request.tool if request is not None else "") or called, request
 
-    def layer(arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer:
-        return Layer(terms, find, (named.pop(CONTEXT, None), *arguments, *named.values()), is_body=True)
+    def enter(arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer | None:
+        return begin(terms, find, (named.pop(CONTEXT, None), arguments, named), is_body=True)
 
     wrap = _plain
     if inspect.isasyncgenfunction(code):
@@ -83,50 +85,71 @@ def _metered(function: F, terms: Terms, stated: str) -> F:
         wrap = _generator
     elif inspect.iscoroutinefunction(code):
         wrap = _coroutine
-    metered = wrap(function, layer)
+    metered = wrap(function, enter)
     metered.__name__ = str(getattr(function, "__name__", called))
     _ask_for_context(metered, code)
     return cast(F, metered)
 
 
-MakeLayer = Callable[[tuple[Any, ...], dict[str, Any]], Layer]
+Enter: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Layer | None]
 
 
-def _plain(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+def _plain(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     @functools.wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Any:
-        with make(args, kwargs) as layer:
-            layer.result = function(*args, **kwargs)
-        return layer.result
+        layer = enter(args, kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            end(layer, error)
+            raise
+        end(layer, result)
+        return result
 
     return metered
 
 
-def _coroutine(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+def _coroutine(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> Any:
-        with make(args, kwargs) as layer:
-            layer.result = await function(*args, **kwargs)
-        return layer.result
+        layer = enter(args, kwargs)
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            end(layer, error)
+            raise
+        end(layer, result)
+        return result
 
     return metered
 
 
-def _generator(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     @functools.wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with make(args, kwargs):
-            return (yield from function(*args, **kwargs))
+        layer = enter(args, kwargs)
+        try:
+            result = yield from function(*args, **kwargs)
+        except BaseException as error:
+            end(layer, error)
+            raise
+        end(layer, None)
+        return result
 
     return metered
 
 
-def _async_generator(function: Callable[..., Any], make: MakeLayer) -> Callable[..., Any]:
+def _async_generator(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with make(args, kwargs):
+        layer = enter(args, kwargs)
+        try:
             async for item in function(*args, **kwargs):
                 yield item
+        except BaseException as error:
+            end(layer, error)
+            raise
+        end(layer, None)
 
     return metered
 

@@ -7,10 +7,8 @@ Metering never reaches the program: what goes wrong here is counted, logged once
 """
 
 from collections.abc import Callable
-from contextvars import ContextVar, Token
-from functools import lru_cache
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from contextvars import ContextVar
+from typing import Any, Final, TypeAlias
 
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity, Inside
@@ -19,10 +17,12 @@ from opentelemetry.context import Context
 
 from aforo_mcp import calls, spans
 from aforo_mcp.requests import Request
-from aforo_mcp.spans import Call
-from aforo_mcp.terms import Terms
+from aforo_mcp.spans import Call, Layer
+from aforo_mcp.terms import Terms, carrying
 
 _current: Final[ContextVar[Call | None]] = ContextVar("aforo_mcp_call", default=None)
+
+Find: TypeAlias = Callable[[Any], tuple[str, Request | None]]
 
 
 def current_call() -> Call | None:
@@ -31,123 +31,89 @@ def current_call() -> Call | None:
     return call if call is not None and call.is_open else None
 
 
-Find: TypeAlias = Callable[[Any], tuple[str, Request | None]]
-
-
-class Layer:
-    """A stretch of code around a call: `with Layer(…) as layer: layer.result = …`.
-
-    `find` says of `subject` which tool is called, and by which request. `is_body` says that the code is a
-    function of the program's, and `result` whatever that returned; else `result` is one of the protocol, object
-    or dict.
+class Part(Layer):
+    """A layer inside of one that has opened the call. A body inside of the call's own is a part of it, and what
+    it reports adds up; others know better how the call ended and what it cost.
     """
 
-    __slots__ = (
-        "_call",
-        "_carried",
-        "_current",
-        "_find",
-        "_inside",
-        "_is_body",
-        "_is_part",
-        "_opens",
-        "_subject",
-        "_terms",
-        "result",
-    )
+    __slots__ = ("_adds_up", "_call")
 
-    _inside: Inside
-    _current: Token[Call | None]
-    _is_part: bool
-    _opens: bool
+    def __init__(self, call: Call, is_body: bool, around: Context) -> None:
+        self._call = call
+        self._adds_up = call.in_body
+        self.is_body = is_body
+        place = plugin.current_parent(around) if call.in_body else None
+        trace_id, span_id = place or (call.trace_id, call.span_id)
+        Inside.__init__(self, trace_id, span_id, call.opening.payer, None, around)
 
-    def __init__(self, terms: Terms, find: Find, subject: Any, is_body: bool) -> None:
-        self._terms = terms
-        self._find = find
-        self._subject = subject
-        self._is_body = is_body
-        self._call: Call | None = None
-        self._carried: Token[Context] | None = None
-        self.result: Any = None
-
-    def __enter__(self) -> Self:
-        try:
-            terms = self._terms
-            tool, request = self._find(self._subject)
-            call = _current.get()
-            self._opens = call is None or not call.is_of(request)
-            if call is None or self._opens:
-                call = spans.open_call(tool, request, terms)
-            else:
-                call.identity = terms.identity.over(call.identity)
-            self._call = call
-            if terms.cost is not None:
-                call.tally().fixed_costs.append(terms.cost)
-            trace_id, span_id = call.trace_id, call.span_id
-            # The first function is the tool's own. What runs inside of it is a part of the call.
-            self._is_part = call.in_body
-            if self._is_part:
-                trace_id, span_id = plugin.current_parent() or (trace_id, span_id)
-            elif self._is_body:
-                call.in_body = True
-            self._current = _current.set(call)
-            self._inside = Inside(trace_id, span_id, call.identity).__enter__()
-            self._carried = context.attach(_carrying(call.identity))
-        except Exception as error:
-            _excuse("enter", error)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        call = self._call
-        if call is None:
+    def join(self, outcome: object) -> None:
+        """Bring what came of this layer into the call."""
+        if calls.is_plain(outcome):
             return
-        try:
-            if self._carried is not None:
-                self._leave(self._carried)
-            outcome: object = error
-            if error is None:
-                outcome = spans.result_of(self.result) if self._is_body else self.result
-            if self._opens:
-                spans.close_call(call, outcome)
-            elif self._is_part:
-                call.tally().add(calls.cost_of(outcome))
-            elif self._is_body:
-                call.inner_error = spans.error_type_of(outcome)
-                call.tally().take(calls.cost_of(outcome))
-        except Exception as problem:
-            _excuse("exit", problem)
-
-    def _leave(self, carried: Token[Context]) -> None:
-        """Put back what was current. A stretch that ends in another context has nothing to put back there."""
-        try:
-            _current.reset(self._current)
-        except (ValueError, RuntimeError):
-            return
-        self._inside.__exit__(None, None, None)
-        context.detach(carried)
+        if self._adds_up:
+            self._call.add(calls.cost_of(outcome))
+        elif self.is_body:
+            self._call.inner_error = spans.error_type_of(outcome)
+            self._call.take(calls.cost_of(outcome))
 
 
-def _carrying(identity: Identity) -> Context:
+def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None:
+    """Begin a stretch of code around a call: the program's own function if it `is_body`, else what leads there.
+
+    `find` says of `subject` which tool is called, and by which request. Never raises; None: it is not metered.
+    """
+    try:
+        around = context.get_current()
+        tool, request = find(subject)
+        call = _current.get()
+        if call is None or not call.is_of(request):
+            layer: Layer = (call := spans.open_call(tool, request, terms, around))
+            layer.is_body = is_body
+        else:
+            call.bill(terms.identity)
+            layer = Part(call, is_body, around)
+        if is_body:
+            call.in_body = True
+        if terms.cost is not None:
+            call.tally().fixed_costs.append(terms.cost)
+        opening = call.opening
+        # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+        carried = _carrying(opening.payer, around) if around else opening.carried
+        layer.enter()
+        layer.outer = _current.set(call)
+        layer.carried = context.attach(carried)
+        return layer
+    except Exception as error:
+        _excuse("begin", error)
+        return None
+
+
+def end(layer: Layer | None, outcome: object) -> None:
+    """End a stretch with what came of it: a function's own answer, a result of the protocol's (object or dict),
+    or an exception. Never raises.
+    """
+    if layer is None:
+        return
+    try:
+        # A stretch that ends in another context has nothing to put back there.
+        if layer.leave():
+            _current.reset(layer.outer)
+            context.detach(layer.carried)
+        if layer.is_body and not isinstance(outcome, BaseException):
+            outcome = spans.result_of(outcome)
+        if isinstance(layer, Call):
+            spans.close_call(layer, outcome)
+        elif isinstance(layer, Part):
+            layer.join(outcome)
+    except Exception as problem:
+        _excuse("end", problem)
+
+
+def _carrying(payer: Identity, around: Context) -> Context:
     """The context in which a tool runs: what it meters, and what it calls, is for the same payer."""
-    current = context.get_current()
-    if not current:  # nothing of OpenTelemetry's here at all: the usual case, in one step
-        return _alone(identity)
-    if not baggage.get_all(current):
-        return Context({**current, **_alone(identity)})
-    return _with(identity, current)
-
-
-@lru_cache(maxsize=1024)
-def _alone(identity: Identity) -> Context:
-    return _with(identity, Context())
-
-
-def _with(identity: Identity, carrying: Context) -> Context:
-    for key, value in identity.items():
-        carrying = baggage.set_baggage(key, value, carrying)
-    return carrying
+    if baggage.get_all(around):
+        return carrying(payer, around)
+    return Context({**around, **carrying(payer, Context())})
 
 
 def _excuse(moment: str, error: Exception) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp.calls import TOOLS_CALL
-from aforo_mcp.metering import Layer
+from aforo_mcp.metering import begin, end
 from aforo_mcp.requests import Request, request_of, warn_of
 from aforo_mcp.terms import Terms
 
@@ -45,9 +45,14 @@ class AforoMiddleware(_Middleware):
             return await call_next(ctx)
         if getattr(ctx, "request_id", "") is None:  # so are the SDK's notifications
             return await call_next(ctx)
-        with Layer(self._terms, _called, ctx, is_body=False) as layer:
-            layer.result = await call_next(ctx)
-        return layer.result
+        layer = begin(self._terms, _called, ctx, is_body=False)
+        try:
+            result = await call_next(ctx)
+        except BaseException as error:
+            end(layer, error)
+            raise
+        end(layer, result)
+        return result
 
     async def check_resource_access(self, context: Any) -> None:
         """FastMCP asks every middleware whether a resource may be read: metering forbids nothing."""

@@ -57,4 +57,4 @@ def _report(part: Reported, name: str) -> None:
             f"aforo: {name}() outside of a metered call of a tool, or after its end: it is not recorded.",
         )
         return
-    call.tally().add(part)
+    call.add(part)

@@ -5,7 +5,7 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -25,41 +25,50 @@ _FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request"
 _fields_of: Final = attrgetter(*_FIELDS)
 
 
-class Request(NamedTuple):
-    """One JSON-RPC request. What is not known is empty.
+class Told(NamedTuple):
+    """What a request says of who calls, and from where; each part may be empty.
 
-    `session` is the framework's own object for the connection: with the request's id it tells one request
-    from another. `tool` is the name that the client asked for, `meta` its `_meta`. `state` is that of the
-    earlier round of the call whose questions it answers, None if it begins one. `link` ties it to a proxy of
-    ours. One that `is_bare` says neither who calls nor from where. Over HTTP there are `headers`, `caller` is
-    whom the access token is for, and `session_id` the `Mcp-Session-Id` of the legacy protocol.
+    `meta` is its `_meta`; `link` ties it to a proxy of ours. Over HTTP there are `headers`, `caller` is whom the
+    access token is for, and `session_id` the `Mcp-Session-Id` of the legacy protocol.
     """
 
-    session: object
-    request_id: object
-    tool: str
     meta: Mapping[str, Any]
-    protocol_version: str
-    state: str | None
     link: Link | None
-    is_bare: bool
     headers: Mapping[str, str] = _NOTHING
     caller: Identity = NOBODY
     session_id: str = ""
-
-    def is_same(self, other: "Request") -> bool:
-        """Whether both are views of one request."""
-        return self.session is other.session and self.request_id == other.request_id
 
     @property
     def parent(self) -> tuple[int, int] | None:
         """(trace id, span id) of the caller's span, if it says one."""
         return parent_of(self.meta) or parent_of(self.headers)
 
+
+class Request(NamedTuple):
+    """One JSON-RPC request. What is not known is empty.
+
+    `session` is the framework's own object for the connection: with the request's id it tells one request
+    from another. `tool` is the name that the client asked for. `state` is that of the earlier round of the call
+    whose questions it answers, None if it begins one. `told` is None where it says neither who calls nor from
+    where, as most do over stdio.
+    """
+
+    session: object
+    request_id: object
+    tool: str
+    protocol_version: str
+    state: str | None
+    told: Told | None
+
+    def is_same(self, other: "Request") -> bool:
+        """Whether both are views of one request."""
+        return self.session is other.session and self.request_id == other.request_id
+
     def place(self, tool: str) -> Place:
         """Where the call of `tool` that it asks for stands."""
-        parent = self.parent if self.meta or self.headers else None
-        return links.place_of(parent, self.link, self.request_id, tool)
+        if self.told is None:
+            return links.NOWHERE
+        return links.place_of(self.told.parent, self.told.link, self.request_id, tool)
 
 
 def request_of(context: Any) -> Request | None:
@@ -72,18 +81,18 @@ def request_of(context: Any) -> Request | None:
         session, request_id, meta, spoken, http = (getattr(context, name, None) for name in _FIELDS)
     # FastMCP 4 keeps the SDK's own context, which has the parameters, inside of its own.
     params = getattr(getattr(context, "_srctx", context), "params", None) or _NOTHING
-    tool, state = str(params.get("name") or ""), None
+    tool, state = params.get("name"), None
     if "requestState" in params or "inputResponses" in params:
         state = str(params.get("requestState") or "")
-    if meta is not None and not isinstance(meta, Mapping):
-        meta = getattr(meta, "model_extra", None)  # the SDK 1.x has a model, which keeps unknown keys apart
-    link = links.inherited
-    is_bare = not meta and http is None and link is None
-    request = Request(session, request_id, tool, meta or _NOTHING, spoken or "", state, link, is_bare)
-    return request if http is None else _over_http(request, http)
+    told = None
+    if meta or http is not None or links.inherited is not None:
+        spoken, told = _told(meta, http, spoken or "")
+    if type(tool) is not str:
+        tool = str(tool or "")
+    return Request(session, request_id, tool, spoken or "", state, told)
 
 
-def request_among(arguments: Iterable[object]) -> Request | None:
+def request_among(*arguments: object) -> Request | None:
     """The request that a running tool function serves: from a context among its arguments, else from the
     context variable of the framework that calls it. None outside of a request.
     """
@@ -141,17 +150,17 @@ def _cannot_see(distribution: str, feature: str) -> None:
     )
 
 
-def _over_http(request: Request, http: Any) -> Request:
-    """What HTTP says of a request beside its message."""
+def _told(meta: object, http: Any, spoken: str) -> tuple[str, Told]:
+    """(version of the protocol, what is told) by a request's `_meta`, by HTTP, and by who started this process."""
+    if not isinstance(meta, Mapping):
+        meta = getattr(meta, "model_extra", None)  # the SDK 1.x has a model, which keeps unknown keys apart
+    if http is None:
+        return spoken, Told(meta or _NOTHING, links.inherited)
     headers = getattr(http, "headers", None) or _NOTHING
-    spoken = request.protocol_version or headers.get("mcp-protocol-version") or ""
-    return request._replace(
-        protocol_version=spoken,
-        link=links.of_header(headers.get(links.HEADER)),
-        headers=headers,
-        caller=_caller(http),
-        session_id="" if spoken >= MODERN_PROTOCOL else headers.get("mcp-session-id") or "",
-    )
+    spoken = spoken or headers.get("mcp-protocol-version") or ""
+    session_id = "" if spoken >= MODERN_PROTOCOL else headers.get("mcp-session-id") or ""
+    link = links.of_header(headers.get(links.HEADER))
+    return spoken, Told(meta or _NOTHING, link, headers, _caller(http), session_id)
 
 
 def _caller(http: Any) -> Identity:

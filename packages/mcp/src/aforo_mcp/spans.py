@@ -2,21 +2,22 @@
 
 from collections import deque
 from collections.abc import Mapping
+from contextvars import Token
 from threading import Lock
 from time import time_ns
-from typing import Final
+from typing import Final, Optional
 from weakref import WeakValueDictionary
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
+from opentelemetry.context import Context, get_current
 
 from aforo_mcp import calls
-from aforo_mcp.calls import NOTHING
-from aforo_mcp.links import NOWHERE
-from aforo_mcp.requests import Request
+from aforo_mcp.calls import NOTHING, Reported
+from aforo_mcp.requests import Request, Told
 from aforo_mcp.tally import Tally
-from aforo_mcp.terms import Terms
+from aforo_mcp.terms import Opening, Terms, opening_of
 
 NAME_LENGTH_MAX: Final = 256
 WAITING_MAX: Final = 4_096
@@ -32,36 +33,66 @@ _NO_CUSTOMER: Final = (
 )
 
 
-class Call:
-    """One call of a tool that is running; `is_open` while a request of it is served.
+class Layer(Inside):
+    """A stretch of code around a call: the program's own function if it `is_body`, else what leads there.
+
+    `outer` and `carried` are what it puts back at its end: the call around, and the OpenTelemetry context.
+    """
+
+    __slots__ = ("carried", "is_body", "outer")
+
+    carried: Token[Context]
+    is_body: bool
+    outer: Token[Optional["Call"]]
+
+
+class Call(Layer):
+    """One call of a tool that is running, and its outermost layer; `is_open` while a request of it is served.
 
     `attributes` are the encoded ones that its first request gives it. `in_body` says that the tool's own
     function was entered, `inner_error` how that ended. `used` is what was reported, None as long as nothing
-    is. `identity` is the `payer` that the request was opened for, with what inner layers know better. What
-    runs while a request is served hangs under `span_id`.
+    is. `payer` is whom the request was opened for; `opening` has what inner layers know better.
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "identity", "in_body", "inner_error", "is_open", "parent_id", "payer",
-        "request", "span_id", "start_ns", "tool", "trace_id", "used",
+        "__weakref__", "attributes", "in_body", "inner_error", "is_open", "opening", "parent_id", "request",
+        "start_ns", "tool", "used",
     )  # fmt: skip
 
-    def __init__(self, tool: str, request: Request | None, payer: Identity) -> None:
+    def __init__(self, tool: str, opening: Opening, request: Request | None, around: Context) -> None:
         self.tool = tool
-        self.payer = self.identity = payer
-        place = NOWHERE if request is None or request.is_bare else request.place(tool)
-        self.trace_id, self.parent_id, call_id = place
-        if not self.trace_id:
-            self.trace_id, self.parent_id = plugin.current_parent() or (plugin.new_trace_id(), 0)
-        self.attributes = _of_request(request) if request is not None else b""
+        self.opening = opening
+        self.request = request
+        self.attributes = b""
         self.used: Tally | None = None
+        self.is_open = True
+        self.in_body = False
+        self.inner_error = ""
         self.start_ns = time_ns()
-        self.go_on(request)
+        trace_id, span_id, self.parent_id = plugin.new_place(around)
+        if request is not None:
+            request_id = request.request_id
+            if type(request_id) is int:
+                self.attributes = plugin.utf8(calls.REQUEST_ID, b"%d" % request_id)
+            elif request_id is not None:
+                self.attributes = plugin.text_once(calls.REQUEST_ID, str(request_id))
+            if request.told is not None:
+                trace_id = self._stand(request, request.told) or trace_id
+        Inside.__init__(self, trace_id, span_id, opening.payer, None, around)
+
+    def _stand(self, request: Request, told: Told) -> int:
+        """Take the place that the request says the call has, and return its trace; 0 if that is not said."""
+        trace_id, parent_id, call_id = request.place(self.tool)
+        if trace_id:
+            self.parent_id = parent_id
+        if told.session_id:
+            self.attributes += plugin.text_once(calls.MCP_SESSION_ID, told.session_id)
         if call_id and _is_alone(call_id, self):
             self.attributes += plugin.text_once(c.TOOL_CALL_ID, call_id)
+        return trace_id
 
-    def go_on(self, request: Request | None) -> None:
-        """Serve a request of this call: its first, or one that brings what a round has asked for."""
+    def go_on(self, request: Request) -> None:
+        """Serve the request that brings what a round has asked for."""
         self.request = request
         self.span_id = plugin.new_span_id()
         self.is_open = True
@@ -70,6 +101,11 @@ class Call:
         if self.used is not None:
             self.used.go_on()
 
+    def bill(self, identity: Identity) -> None:
+        """Take what a layer further inside knows better of who pays."""
+        version = "" if self.request is None else self.request.protocol_version
+        self.opening = opening_of(self.tool, version, identity.over(self.opening.payer))
+
     def is_of(self, request: Request | None) -> bool:
         """Whether this is the call of a request that is served: a context outlives its request in tasks that
         were started there.
@@ -77,12 +113,23 @@ class Call:
         own = self.request
         return self.is_open and (request is None or own is None or own.is_same(request))
 
+    def add(self, part: Reported) -> None:
+        """Take what a part of the call reports."""
+        if part is not NOTHING:
+            self.tally().add(part)
+
+    def take(self, stated: Reported) -> None:
+        """Take what a result of the call reports."""
+        if stated is not NOTHING:
+            self.tally().take(stated)
+
     def tally(self) -> Tally:
         """What takes the reports of this call, from any thread."""
-        with _reporting:
-            if self.used is None:
-                self.used = Tally()
-            return self.used
+        used = self.used
+        if used is None:
+            with _reporting:
+                used = self.used = self.used or Tally()
+        return used
 
 
 _reporting: Final = Lock()
@@ -93,34 +140,36 @@ _waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
 """Calls whose last round asked for input, under what the request that brings it will say."""
 
 
-def open_call(tool: str, request: Request | None, terms: Terms) -> Call:
-    """A call that begins now, or one that goes on."""
-    tool, payer = tool[:NAME_LENGTH_MAX], terms.payer(request)
+def open_call(tool: str, request: Request | None, terms: Terms, around: Context | None = None) -> Call:
+    """A call that begins now in the context `around` (None = the current one), or one that goes on."""
+    if len(tool) > NAME_LENGTH_MAX:
+        tool = tool[:NAME_LENGTH_MAX]
+    if around is None:
+        around = get_current()
+    opening = terms.opening(tool, request, around)
     if request is not None and request.state is not None:
         try:
-            call = _waiting[tool, request.state, payer].popleft()
+            call = _waiting[tool, request.state, opening.payer].popleft()
         except (KeyError, IndexError):
             pass  # its first round was served by another process
         else:
             call.go_on(request)
             return call
-    return Call(tool, request, payer)
+    return Call(tool, opening, request, around)
 
 
 def close_call(call: Call, outcome: object) -> None:
     """Write the span of a call that ended in `outcome`: a result, or an exception."""
     call.is_open = False
-    name, attributes = calls.opening_of(call.tool)
-    message, payer = None, call.identity.attributes
+    opening, message = call.opening, None
+    name, attributes = opening.name, opening.attributes + call.attributes
     error_type = "" if calls.is_plain(outcome) else _read(call, outcome)
     if error_type is None:  # the round is structure: it bills nothing
-        name, attributes = f"paused {name}", payer
-    else:
-        attributes += payer + call.attributes
-        if call.used is not None:
-            attributes += call.used.attributes
-        if call.identity.customer_id is None:
-            plugin.warn_once("mcp.no_customer", _NO_CUSTOMER)
+        name, attributes = f"paused {name}", opening.payer.attributes
+    elif opening.payer.customer_id is None:
+        plugin.warn_once("mcp.no_customer", _NO_CUSTOMER)
+    if error_type is not None and call.used is not None:
+        attributes += call.used.attributes
     if error_type:
         attributes += plugin.text(c.ERROR_TYPE, error_type)
         raised = isinstance(outcome, BaseException) and plugin.capture_content()
@@ -144,9 +193,7 @@ def _read(call: Call, outcome: object) -> str | None:
     if calls.is_interim(asked):
         _wait(call, asked)
         return None
-    stated = calls.cost_of(outcome)
-    if stated is not NOTHING:
-        call.tally().take(stated)
+    call.take(calls.cost_of(outcome))
     error_type = error_type_of(outcome)
     if error_type == c.TOOL_ERROR:
         return call.inner_error or error_type  # the function knows best how it ended
@@ -203,14 +250,3 @@ def _is_alone(call_id: str, call: Call) -> bool:
     if other is not call and not other.is_open:
         _with_id[call_id] = other = call
     return other is call
-
-
-def _of_request(request: Request) -> bytes:
-    attributes = b""
-    if request.request_id is not None:
-        attributes += plugin.text_once(calls.REQUEST_ID, str(request.request_id))
-    if request.protocol_version:
-        attributes += plugin.text(calls.PROTOCOL_VERSION, request.protocol_version)
-    if request.session_id:
-        attributes += plugin.text_once(calls.MCP_SESSION_ID, request.session_id)
-    return attributes

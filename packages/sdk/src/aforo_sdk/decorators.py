@@ -13,11 +13,9 @@ from contextvars import Token
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
-from opentelemetry import trace
-
 from aforo_sdk import conventions, ids, notices, parents, runtime, wire
 from aforo_sdk.errors import UsageError, error_text, error_type
-from aforo_sdk.parents import OpenSpan
+from aforo_sdk.parents import Inside
 from aforo_sdk.usage import decimal_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,16 +35,16 @@ class _Call:
     __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
 
     def __init__(self, shape: _Shape) -> None:
-        enclosing = parents.open_span.get()
+        around = parents.here.get()
         self.shape = shape
-        self.open, self._ended = enclosing, True
+        self.open, self._ended = around, True
         try:
             trace_id, self._parent_id = parents.current_parent() or (ids.new_trace_id(), 0)
-            agent_name = shape.agent_name or (enclosing.agent_name if enclosing else None)
+            agent_name = shape.agent_name or around.agent_name
             self._attributes = runtime.current_identity().attributes + shape.attributes
             if agent_name:
                 self._attributes += wire.text(conventions.AGENT_NAME, agent_name)
-            self.open = OpenSpan(trace_id, ids.new_span_id(), agent_name, trace.get_current_span())
+            self.open = Inside(trace_id, ids.new_span_id(), around.payer, agent_name)
             self._ended = False
         except Exception as problem:
             # The call goes on without a span: nothing here may become the user's problem.
@@ -56,14 +54,14 @@ class _Call:
             )
         self._start_ns = time.time_ns()
 
-    def enter(self) -> Token[OpenSpan | None]:
-        return parents.open_span.set(self.open)
+    def enter(self) -> Token[Inside]:
+        return parents.here.set(self.open)
 
-    def leave(self, token: Token[OpenSpan | None]) -> None:
-        parents.put_back(parents.open_span, token)
+    def leave(self, token: Token[Inside]) -> None:
+        parents.put_back(parents.here, token)
 
     def end(self, error: BaseException | None = None) -> None:
-        if self._ended or self.open is None:
+        if self._ended:
             return
         self._ended = True
         attributes, message = self._attributes, None

@@ -1,17 +1,14 @@
-"""Who a span is billed to, and where the context says so.
+"""Who a span is billed to.
 
 Order: what a session of ours set in this context, then W3C baggage (keys = attribute names), then the
 defaults of the process (`runtime.current_identity`). Fields are filled one by one, so a session that names
 only a customer keeps the team and agent of the process.
 """
 
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
-
-from opentelemetry import baggage
-from opentelemetry.context import Context, get_current
 
 from aforo_sdk import conventions, wire
 
@@ -71,19 +68,14 @@ UNKNOWN: Final = Identity()
 MERGED_MAX: Final = 1024
 _merged: Final[dict[tuple[bytes, bytes], Identity]] = {}
 """What comes of one identity over another, by their attributes: every call asks, and bytes know their hash."""
-in_context: Final[ContextVar[Identity]] = ContextVar("aforo_identity", default=UNKNOWN)
 
 
-def from_context(context: Context | None = None) -> Identity:
-    """What the context says: our own variable over the baggage of `context` (None = the current one)."""
-    own = in_context.get()
-    if not (context or get_current()):  # nothing of OpenTelemetry's here at all: the usual case, in one step
-        return own
-    carried = baggage.get_all(context)
-    if not carried:
-        return own
-    stated = _from_baggage(*[carried.get(key) for key in ATTRIBUTE_NAMES.values()])
-    return own if stated is UNKNOWN else own.over(stated)
+def from_baggage(carried: Mapping[str, object]) -> Identity:
+    """What W3C baggage says."""
+    stated = [carried.get(key) for key in ATTRIBUTE_NAMES.values()]
+    if not any(stated):
+        return UNKNOWN
+    return _stated(*[None if value is None else str(value) for value in stated])
 
 
 def _merge(own: Identity, base: Identity) -> Identity:
@@ -94,12 +86,6 @@ def _merge(own: Identity, base: Identity) -> Identity:
         _merged.clear()
     _merged[own.attributes, base.attributes] = merged
     return merged
-
-
-def _from_baggage(*values: object) -> Identity:
-    if not any(values):
-        return UNKNOWN
-    return _stated(*[None if value is None else str(value) for value in values])
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,12 @@ def new_span_id() -> int:
     return _random.getrandbits(64) or 1
 
 
+def new_ids() -> tuple[int, int]:
+    """A trace id and a span id in it, as above."""
+    bits = _random.getrandbits(144)
+    return time.time_ns() // 1_000_000 << 80 | bits >> 64, bits & 0xFFFF_FFFF_FFFF_FFFF or 1
+
+
 def fraction() -> float:
     """A random number in [0, 1): jitter for the sender."""
     return _random.random()

@@ -1,17 +1,18 @@
-"""Which span encloses the code that runs now.
+"""Where code runs: inside of which open span, and for whose bill.
 
-Our decorators and plugins keep their open span in a context variable of their own and never attach it to the
-OpenTelemetry context: the application's spans must not become children of spans its backend never sees.
+Our decorators, sessions and plugins keep this in one context variable of their own and never attach their span
+to the OpenTelemetry context: the application's spans must not become children of spans its backend never sees.
 """
 
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
-from opentelemetry import trace
-from opentelemetry.context import get_current
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context, get_current
 
-from aforo_sdk.identity import Identity, in_context
+from aforo_sdk import identity, ids
+from aforo_sdk.identity import UNKNOWN, Identity
 
 
 class Metered:
@@ -22,74 +23,115 @@ class Metered:
     __slots__ = ()
 
 
-class OpenSpan(NamedTuple):
-    """An open call of ours that is running: its ids, its agent's name, and the ambient span that was
-    current at its start.
-    """
-
-    trace_id: int
-    span_id: int
-    agent_name: str | None
-    ambient: trace.Span
-
-
-open_span: Final[ContextVar[OpenSpan | None]] = ContextVar("aforo_open_span", default=None)
-
-
-def current_parent() -> tuple[int, int] | None:
-    """(trace id, span id) of the innermost open call of ours, else of the ambient sampled OpenTelemetry span.
-
-    A span that was opened on our own `TracerProvider` since that call began lies further inside and wins.
-
-    None when there is neither: the caller starts a trace of its own.
-    """
-    enclosing = open_span.get()
-    if not get_current():  # nothing of OpenTelemetry's here at all: the usual case, in one step
-        return None if enclosing is None else (enclosing.trace_id, enclosing.span_id)
-    ambient = trace.get_current_span()
-    if enclosing is not None and not (isinstance(ambient, Metered) and ambient is not enclosing.ambient):
-        return enclosing.trace_id, enclosing.span_id
-    context = ambient.get_span_context()
-    if context.is_valid and context.trace_flags.sampled:
-        return context.trace_id, context.span_id
-    return None
-
-
 class Inside:
     """A stretch of code inside of an open span: what is metered there hangs under it and is for its payer.
 
     `with Inside(trace_id, span_id, payer):` around the code that a call runs; one object serves any number of
-    stretches, one after the other. `payer` is all that is known of who pays, `agent_name` the agent that
-    runs. What the code says itself wins: a session, a decorated call, an agent of its own. Where a stretch
-    ends in another context than it began in, nothing is put back.
+    stretches, one after the other, and is made where the call begins. `payer` is all that is known of who
+    pays, `agent_name` the agent that runs. What the code says itself wins: a session, a decorated call, an
+    agent of its own. Where a stretch ends in another context than it began in, nothing is put back.
+
+    `ambient` is the OpenTelemetry span that was current where the call began; `around` is that context, if it
+    is at hand. A trace id of 0 says that no span of ours is open.
     """
 
-    __slots__ = ("_agent_name", "_payer", "_payers", "_span_id", "_spans", "_trace_id")
+    __slots__ = ("_token", "agent_name", "ambient", "payer", "span_id", "trace_id")
 
-    def __init__(self, trace_id: int, span_id: int, payer: Identity, agent_name: str | None = None) -> None:
-        self._trace_id = trace_id
-        self._span_id = span_id
-        self._payer = payer
-        self._agent_name = agent_name
-        self._spans: Token[OpenSpan | None] | None = None
-        self._payers: Token[Identity] | None = None
+    _token: Token["Inside"]
+
+    def __init__(
+        self,
+        trace_id: int,
+        span_id: int,
+        payer: Identity,
+        agent_name: str | None = None,
+        around: Context | None = None,
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.payer = payer
+        self.agent_name = agent_name
+        if around is None:
+            around = get_current()
+        self.ambient = trace.get_current_span(around) if around else trace.INVALID_SPAN
+
+    def paid_by(self, payer: Identity) -> "Inside":
+        """The same place on another bill."""
+        place = Inside(self.trace_id, self.span_id, payer, self.agent_name)
+        place.ambient = self.ambient
+        return place
+
+    def enter(self) -> None:
+        """Begin a stretch."""
+        self._token = here.set(self)
+
+    def leave(self) -> bool:
+        """End the stretch; False if it ends in another context than it began in."""
+        try:
+            here.reset(self._token)
+        except (ValueError, RuntimeError):
+            return False
+        return True
 
     def __enter__(self) -> Self:
-        ambient = trace.get_current_span() if get_current() else trace.INVALID_SPAN
-        opened = OpenSpan(self._trace_id, self._span_id, self._agent_name, ambient)
-        self._spans = open_span.set(opened)
-        self._payers = in_context.set(self._payer)
+        self._token = here.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._payers is not None and self._spans is not None:
-            try:
-                in_context.reset(self._payers)
-                open_span.reset(self._spans)
-            except (ValueError, RuntimeError):
-                pass  # begun in another context, where nothing of ours is set now
+        self.leave()
+
+
+OUTSIDE: Final = Inside(0, 0, UNKNOWN)
+here: Final[ContextVar[Inside]] = ContextVar("aforo_here", default=OUTSIDE)
+
+
+def current_parent(context: Context | None = None) -> tuple[int, int] | None:
+    """(trace id, span id) of the innermost open call of ours, else of the sampled OpenTelemetry span of
+    `context` (None = the current one).
+
+    A span that was opened on our own `TracerProvider` since that call began lies further inside and wins.
+
+    None when there is neither: the caller starts a trace of its own.
+    """
+    enclosing = here.get()
+    if context is None:
+        context = get_current()
+    if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
+        return (enclosing.trace_id, enclosing.span_id) if enclosing.trace_id else None
+    ambient = trace.get_current_span(context)
+    if enclosing.trace_id and not (isinstance(ambient, Metered) and ambient is not enclosing.ambient):
+        return enclosing.trace_id, enclosing.span_id
+    span = ambient.get_span_context()
+    if span.is_valid and span.trace_flags.sampled:
+        return span.trace_id, span.span_id
+    return None
+
+
+def new_place(context: Context | None = None) -> tuple[int, int, int]:
+    """(trace id, span id, parent id) of a span that begins in `context` (None = the current one): inside of
+    what `current_parent` tells, else the root of a trace of its own, with 0 for the parent.
+    """
+    if context is None:
+        context = get_current()
+    if context or here.get().trace_id:
+        parent = current_parent(context)
+        if parent is not None:
+            return parent[0], ids.new_span_id(), parent[1]
+    return *ids.new_ids(), 0
+
+
+def current_payer(context: Context | None = None) -> Identity:
+    """What is said of who pays: by us, over the baggage of `context` (None = the current one)."""
+    own = here.get().payer
+    if context is None:
+        context = get_current()
+    if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
+        return own
+    carried = baggage.get_all(context)
+    stated = identity.from_baggage(carried) if carried else UNKNOWN
+    return own if stated is UNKNOWN else own.over(stated)
 
 
 def put_back(variable: ContextVar[Any], token: Token[Any]) -> bool:

@@ -4,9 +4,8 @@ A plugin keeps a small tuple when a run starts and calls `emit` once when it end
 the caller except for arguments of a wrong type in the encoders, nothing prints, and nothing touches the
 OpenTelemetry context.
 
-    parent = current_parent()
-    trace_id, parent_id = parent or (new_trace_id(), 0)
-    span_id, opening = new_span_id(), tool_call("search")
+    trace_id, span_id, parent_id = new_place()
+    opening = tool_call("search")
     with Inside(trace_id, span_id, current_identity()):
         ...  # the call; what is metered inside hangs under it
     emit(trace_id, span_id, parent_id, opening.name, opening.kind, start_ns, time_ns(),
@@ -40,7 +39,7 @@ from aforo_sdk.operations import (
     tool_call,
     workflow,
 )
-from aforo_sdk.parents import Inside, current_parent, put_back
+from aforo_sdk.parents import Inside, current_parent, new_place, put_back
 from aforo_sdk.runtime import capture_content, current_identity, emit, is_product_type_assumed
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
@@ -65,6 +64,7 @@ __all__ = [
     "integer",
     "is_product_type_assumed",
     "model_call",
+    "new_place",
     "new_span_id",
     "new_trace_id",
     "outcome",

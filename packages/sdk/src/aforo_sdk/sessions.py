@@ -15,8 +15,9 @@ from typing import ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import baggage, context
 
-from aforo_sdk import conventions, identity, ids, runtime
+from aforo_sdk import conventions, identity, ids, parents, runtime
 from aforo_sdk.identity import Identity
+from aforo_sdk.parents import Inside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,10 +33,10 @@ class Session:
     def __init__(self, stated: Identity, close: bool | None) -> None:
         self._minted = stated.session_id is None
         own = Identity(session_id=f"session-{ids.new_trace_id():032x}") if self._minted else identity.UNKNOWN
-        self._identity = stated.over(own).over(identity.from_context())
+        self._identity = stated.over(own).over(parents.current_payer())
         self._close_at_end = self._minted if close is None else close
         self._closed = False
-        self._tokens: tuple[Token[Identity], Token[context.Context]] | None = None
+        self._tokens: tuple[Inside, Token[context.Context]] | None = None
 
     @property
     def session_id(self) -> str:
@@ -133,19 +134,18 @@ def session(
     return Session(Identity(customer_id, team_id, agent_id, app_id, session_id, product_type), close)
 
 
-def _attach(stated: Identity) -> tuple[Token[Identity], Token[context.Context]]:
+def _attach(stated: Identity) -> tuple[Inside, Token[context.Context]]:
     carried = context.get_current()
     for key, value in stated.items():
         carried = baggage.set_baggage(key, value, carried)
-    return identity.in_context.set(stated), context.attach(carried)
+    place = parents.here.get().paid_by(stated)
+    place.enter()
+    return place, context.attach(carried)
 
 
-def _detach(tokens: tuple[Token[Identity], Token[context.Context]]) -> None:
-    own, carried = tokens
-    try:
-        identity.in_context.reset(own)
-    except (ValueError, RuntimeError):
-        # The block ends in another context than it began in (a generator that was closed elsewhere): what is
-        # set there is not ours to put back, and OpenTelemetry would log an error for trying.
-        return
-    context.detach(carried)
+def _detach(tokens: tuple[Inside, Token[context.Context]]) -> None:
+    place, carried = tokens
+    # Where the block ends in another context than it began in (a generator that was closed elsewhere), what is
+    # set is not ours to put back, and OpenTelemetry would log an error for trying.
+    if place.leave():
+        context.detach(carried)

@@ -88,7 +88,8 @@ class Spool:
         Never raises OSError. A span that ends while this very thread is opening or emptying a segment (in a
         signal handler or a finalizer) is written when that is done, microseconds later.
         """
-        with self.lock:
+        self.lock.acquire()  # a `with` would cost more than the rest
+        try:
             size = len(record)
             if size > self._room and self._busy:
                 self._deferred.append(record)
@@ -106,6 +107,8 @@ class Spool:
                     return True
                 if written >= 0:
                     self._take_back(written)
+        finally:
+            self.lock.release()
         self.speak()
         return False
 
