@@ -251,11 +251,11 @@ CREATE TABLE upload_events (
     """
 ALTER TABLE strands ADD COLUMN said TEXT;
 """,
+    index_keys,
+    scattered_keys(),
     """
 CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID;
 """,
-    index_keys,
-    scattered_keys(),
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
 
