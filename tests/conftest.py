@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def is_loopback(host: str) -> bool:
 
 
 sys.addaudithook(refuse_foreign_address)
+# A shell starts what it runs in the background with Ctrl-C ignored, and so would be every process of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

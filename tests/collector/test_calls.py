@@ -173,6 +173,28 @@ def test_siblings_with_one_response_id_are_one_call(tmp_path: Path, together: bo
 
 
 @pytest.mark.parametrize("together", [True, False])
+def test_what_a_sibling_leaves_out_is_not_taken_off_the_bill(tmp_path: Path, together: bool) -> None:
+    """The span that tells which tokens were reasoning is the record, and stays what it is beside one that does not."""
+    response = {"gen_ai.response.id": "resp-1"}
+    told = {"gen_ai.usage.reasoning.output_tokens": 4}
+    found = set()
+    for number, order in enumerate(itertools.permutations([
+        span(1, **ACME, **CHAT, **response, **TOKENS, seconds=3),
+        span(2, **ACME, **CHAT, **response, **TOKENS, **told, start_s=0.5, seconds=2),
+    ])):  # fmt: skip
+        engine = Engine(tmp_path / f"{number}")
+        for spans in [order] if together else [[one] for one in order]:
+            engine.send(body(spans))
+        found.add(tuple(engine.query(
+            "SELECT input, output, reasoning FROM usage_events WHERE kind = 1"
+            " AND event_no NOT IN (SELECT event_no FROM voided)"
+        )))  # fmt: skip
+        engine.database.close()
+
+    assert found == {((100, 6, 4),)}
+
+
+@pytest.mark.parametrize("together", [True, False])
 def test_identity_comes_from_the_nearest_ancestor(tmp_path: Path, together: bool) -> None:
     """Third-party spans without a customer are billed to that of the span above them, whenever it arrives."""
     spans = [

@@ -86,5 +86,8 @@ def test_the_demo_stays_up_until_it_is_told_to_stop() -> None:
         sessions = httpx2.get(f"{url}/v1/sessions", trust_env=False).json()["data"]
         assert [session["state"] for session in sessions] == ["CLOSED"]
         demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=TIMEOUT_S)
+        try:
+            demo.communicate(timeout=TIMEOUT_S)
+        finally:
+            demo.kill()
     assert demo.returncode == 0

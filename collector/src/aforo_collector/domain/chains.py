@@ -33,11 +33,14 @@ def ask_inside(tree: Tree, node: Node) -> None:
 
 
 def learn(node: Node, span: Span) -> None:
-    """Note on the record of a tool call what another span of the same call says; the first to say it holds."""
+    """Note on the record of a call what another span of it says; the first to say it holds.
+
+    That includes the tokens of a tool call. Those of a model call are the record's: its twin may know less of them.
+    """
     if span.status != "SUCCESS":
         node.outcome = node.outcome or span.status
     node.cost = node.cost or span.reported_cost
-    if span.tokens is not None:
+    if span.role == Role.TOOL and span.tokens is not None:
         node.fuller = node.fuller or span
 
 
