@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from operator import itemgetter
+from secrets import token_hex
 from typing import Final, NamedTuple
-from uuid import uuid4
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import other_spelling
@@ -196,7 +196,7 @@ _NO_METADATA: Final[Mapping[str, object]] = {}
 
 def minted() -> str:
     """A new idempotency key, for an event that came without."""
-    return f"minted-{uuid4().hex}"
+    return f"minted-{token_hex(16)}"
 
 
 def _telling(catalog: Catalog) -> frozenset[str]:

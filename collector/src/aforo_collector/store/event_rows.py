@@ -35,7 +35,7 @@ def occurrence_of(row: Any, text: Any) -> Occurrence:
 
 
 class Track(NamedTuple):
-    """What the rows of events that are alike have in common; good for one transaction."""
+    """What the rows of events that are alike have in common; good until `forget`."""
 
     customer_no: int
     head: tuple[int, int, int]

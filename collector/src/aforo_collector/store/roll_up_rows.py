@@ -107,16 +107,15 @@ class RollUps:
             sums = self._folded[key] = nothing()
         sums[0] += 1
         if quantity:
-            sums[15] = _add(sums[15], quantity)
+            sums[_QUANTITY] = _add(sums[_QUANTITY], quantity)
         if revenue:
-            sums[17] = _add(sums[17], revenue)
+            sums[_REVENUE] = _add(sums[_REVENUE], revenue)
 
     def flush(self) -> None:
         """Add what was folded to the rows."""
         rows, usage_rows = [], []
-        for key, sums in sorted(
-            self._folded.items()
-        ):  # as in the tables, so that neighbours are written together
+        # In the order of the tables, so that neighbours are written together.
+        for key, sums in sorted(self._folded.items()):
             if not sums[0] and not any(sums):
                 continue
             if sums[1:_QUANTITY] == _NO_COUNTS and not sums[_COST]:
