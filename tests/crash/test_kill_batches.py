@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from tests.collector.running import Running
+from tests.crash.killing import kill_again_and_again
 
 SENDERS = 3
 BATCHES_OF_EACH_MAX = 4_000
@@ -82,23 +83,7 @@ class Senders:
 def test_every_answered_event_is_there_once(tmp_path: Path) -> None:
     """Kills at random moments under load lose no answered event, double none, and keep the sessions' sums."""
     seed = int(os.environ.get("AFORO_CRASH_SEED", "1"))
-    source = random.Random(seed)
-    senders = Senders(seed)
-    flags = ("--dev", "--data", str(tmp_path / "data"))
-    collector = Running(*flags)
-    senders.url = collector.url
-    senders.start()
-    try:
-        for _ in range(KILLS):
-            time.sleep(source.uniform(0.0, 0.5))
-            assert collector.kill() == -9
-            collector = Running(*flags)
-            senders.url = collector.url
-        senders.stop()
-        _check(collector, senders)
-    finally:
-        senders.over.set()
-        collector.stop()
+    kill_again_and_again(tmp_path / "data", Senders(seed), KILLS, random.Random(seed), _check)
 
 
 def _check(collector: Running, senders: Senders) -> None:

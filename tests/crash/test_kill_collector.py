@@ -13,6 +13,7 @@ import pytest
 
 from tests.collector.running import Running
 from tests.collector.wire import PROTOBUF, body, chat, tool
+from tests.crash.killing import kill_again_and_again
 
 CUSTOMER = "acme"
 SENDERS = 3
@@ -70,26 +71,6 @@ class Senders:
             time.sleep(0.02)
 
 
-def _kill_again_and_again(folder: Path, kills: int, seed: int) -> None:
-    source = random.Random(seed)
-    senders = Senders(source)
-    flags = ("--dev", "--data", str(folder))
-    collector = Running(*flags)
-    senders.url = collector.url
-    senders.start()
-    try:
-        for _ in range(kills):
-            time.sleep(source.uniform(0.0, 0.5))
-            assert collector.kill() == -9
-            collector = Running(*flags)
-            senders.url = collector.url
-        senders.stop()
-        _check(collector, senders)
-    finally:
-        senders.over.set()
-        collector.stop()
-
-
 def _check(collector: Running, senders: Senders) -> None:
     balance = collector.data("/v1/intake/balance")
     assert balance["recorded"] == senders.calls + senders.tools
@@ -109,7 +90,8 @@ def _check(collector: Running, senders: Senders) -> None:
 
 def test_every_span_is_billed_once_through_twenty_kills(tmp_path: Path) -> None:
     """Twenty kills at random moments under load lose nothing that was acknowledged and double nothing."""
-    _kill_again_and_again(tmp_path / "data", 20, seed=int(os.environ.get("AFORO_CRASH_SEED", "1")))
+    source = random.Random(int(os.environ.get("AFORO_CRASH_SEED", "1")))
+    kill_again_and_again(tmp_path / "data", Senders(source), 20, source, _check)
 
 
 @pytest.mark.long
@@ -117,4 +99,5 @@ def test_every_span_is_billed_once_through_a_hundred_and_fifty_kills(tmp_path: P
     """The same for minutes, with a seed of the moment."""
     seed = int(os.environ.get("AFORO_CRASH_SEED", str(time.time_ns())))
     print(f"AFORO_CRASH_SEED={seed}")
-    _kill_again_and_again(tmp_path / "data", 150, seed)
+    source = random.Random(seed)
+    kill_again_and_again(tmp_path / "data", Senders(source), 150, source, _check)

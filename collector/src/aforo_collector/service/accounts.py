@@ -32,7 +32,7 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.trace_rows import Strand
 
 from .archive import Archive
-from .bounds import recount
+from .bounds import settle
 from .contracts import Contracts, payer_of
 from .event_texts import FILTERED, filtered
 from .finals import Finals
@@ -337,15 +337,11 @@ class Accounts:
         return True
 
     def settle_sessions(self, tree: Tree) -> None:
-        """Take away sessions that lost their last span, and count anew the times of those that lost some."""
+        """Bring the sessions that lost some spans of a tree in line with what they have left."""
         for session_no in sorted(tree.left):
             session = self._store.sessions.find(session_no)
-            if session is None:
-                continue
-            if session.spans:
-                recount(self._store, self._archive, session, self._idle_ns)
-            else:
-                self._store.sessions.remove(session)
+            if session is not None:
+                settle(self._store, self._archive, session, self._idle_ns)
         tree.left.clear()
 
     def _unassigned(self, tenant_no: int, span: Span, node: Node, account: Account, now_ns: int) -> None:

@@ -12,7 +12,7 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .archive import Archive
 from .bookings import Bookings
-from .bounds import recount
+from .bounds import settle
 from .contracts import Contracts
 from .event_texts import FILTERED, fields_text
 from .finals import Finals
@@ -63,7 +63,7 @@ class Amendments:
             again = again._replace(caller=NOBODY)  # its team and app were the other customer's
         self._bookings.book_again(tenant_no, again, corrects, now_ns, joins=moved)
         if left is not None:
-            self._settle(left)
+            settle(self._store, self._archive, left, self._idle_ns)
         return True
 
     def _amended(self, tenant_no: int, before: UsageEvent, changes: RawEvent, now_ns: int) -> UsageEvent:
@@ -98,13 +98,6 @@ class Amendments:
         session.spans -= 1
         self._store.sessions.changed(session)
         return session
-
-    def _settle(self, session: Session) -> None:
-        """Count the times of a session anew, or take it away with its last event."""
-        if session.spans:
-            recount(self._store, self._archive, session, self._idle_ns)
-        else:
-            self._store.sessions.remove(session)
 
 
 def _place(event: UsageEvent) -> tuple[object, ...]:

@@ -9,7 +9,15 @@ from aforo_collector.store.sqlite_writer import SqliteWriter
 from .archive import Archive
 
 
-def recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: int) -> None:
+def settle(store: SqliteWriter, archive: Archive, session: Session, idle_ns: int) -> None:
+    """Take a session away that lost its last span or event; count the times of one anew that lost some."""
+    if session.spans:
+        _recount(store, archive, session, idle_ns)
+    else:
+        store.sessions.remove(session)
+
+
+def _recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: int) -> None:
     """Set lead, first, last and active times to what the session's remaining spans and its events say."""
     spans = session.spans
     session.spans = 0

@@ -21,6 +21,7 @@ from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.money import plain
 from aforo_collector.domain.submission import RawEvent, UsageEvent
 from aforo_collector.pipeline.admit import (
+    INTEGER_DIGITS_MAX,
     Refused,
     admit,
     check,
@@ -42,7 +43,7 @@ SERIES_MAX: Final = 8_192
 _LAYOUTS_MAX: Final = 64
 _TEXTS_MAX: Final = 8
 _KEY_LENGTH_MAX: Final = TEXT_LENGTHS["idempotencyKey"] // 2
-_WHOLE_LIMIT: Final = 10**14
+_WHOLE_LIMIT: Final = 10**INTEGER_DIGITS_MAX
 
 _OWN: Final = ("idempotencyKey", "quantity", "occurredAt", "executionDurationMs", "metadata")
 """What each event of a series has for itself."""
