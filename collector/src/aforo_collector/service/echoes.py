@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from aforo_collector.domain.chains import ask_inside
 from aforo_collector.domain.echoes import (
     AGENT_MAX_NS,
     STARTS_APART_MAX_NS,
@@ -18,6 +19,7 @@ from aforo_collector.domain.echoes import (
     Neighbourhood,
     call_of,
     echoes_of,
+    is_told,
 )
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Role
@@ -27,6 +29,7 @@ from aforo_collector.domain.trace import (
     LISTED,
     ROLE_MASK,
     ROLE_SHIFT,
+    TOLD,
     UNSEEN,
     Node,
     Standing,
@@ -109,7 +112,6 @@ class Echoes:
 
     def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[Call]]) -> None:
         """Bring the list of calls in line with a node."""
-        span = tree.span(node)
         customer_id = node.identity.customer_id
         counts = (
             customer_id != ""
@@ -117,14 +119,16 @@ class Echoes:
             and standing(node, ECHO) is Standing.RECORD
         )
         customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
-        call = call_of(span)
+        call = _call(tree, node)
         if node.flags & LISTED:
             listed_no = self._store.traces.stored_strand(node.strand_no)[0].customer_no
             if counts and listed_no == customer_no:
+                if node.role == Role.TOOL and self._store.calls.retell(customer_no, call):
+                    dirty[tenant_no, customer_no].append(call)
                 return
             self._store.calls.remove(listed_no, call)
             dirty[tenant_no, listed_no].append(call)
-            node.flags &= ~(LISTED | ECHO)
+            node.flags &= ~(LISTED | ECHO | TOLD)
         if counts:
             self._store.calls.put(customer_no, call)
             dirty[tenant_no, customer_no].append(call)
@@ -159,7 +163,7 @@ class Echoes:
                 continue
             if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
                 continue
-            self._store.calls.put(customer_no, call_of(tree.span(node)))
+            self._store.calls.put(customer_no, _call(tree, node))
             node.flags |= LISTED
             tree.changed[span_id] = node
 
@@ -173,6 +177,19 @@ class Echoes:
         agents = self._store.calls.agents(customer_no, first_ns - AGENT_MAX_NS, last_ns)
         for agent, was_echo in agents.items():
             self._note(tenant_no, customer_no, agent, was_echo, self._store.calls.is_told(customer_no, agent))
+        self._weigh_tools(tenant_no, customer_no, [*dirty, *calls])
+
+    def _weigh_tools(self, tenant_no: int, customer_no: int, near: list[Call]) -> None:
+        """Decide anew whether the tokens are told elsewhere of tools that ran when these calls were made."""
+        first_ns, last_ns = min(near).start_ns, max(near).start_ns
+        for tool in self._store.calls.telling_tools(customer_no, first_ns, last_ns):
+            told = is_told(tool, self._store.calls.models(customer_no, tool.start_ns, tool.end_ns))
+            tree = self._tree_of(tenant_no, tool.trace_id)
+            node = tree.find(tool.span_id)
+            assert node is not None, "a listed call has its span"
+            if told is not bool(node.flags & TOLD):
+                node.flags ^= TOLD
+                tree.changed[tool.span_id] = node
 
     def _note(self, tenant_no: int, customer_no: int, call: Call, was_echo: bool, is_echo: bool) -> None:
         if is_echo == was_echo:
@@ -221,6 +238,14 @@ class Echoes:
                     calls[other] = listed[other]
                     pending.append(other)
         return calls
+
+
+def _call(tree: Tree, node: Node) -> Call:
+    """The call of a node, with the tokens that it has used inside as far as any span of it tells."""
+    span = tree.span(node)
+    if span.role == Role.TOOL and span.tokens is None and node.first_child:
+        ask_inside(tree, node)
+    return call_of(span, node.fuller)
 
 
 def _is_call(node: Node) -> bool:
