@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any
 
 import pytest
@@ -212,6 +212,27 @@ def test_tokens_that_a_call_in_another_trace_tells_are_billed_there(
             tokens = sum(count for name, count in found.items() if "tokens" in name)
             assert (tokens, found["tool_calls ask None"]) == (used, 1)
             assert not [name for name in found if "tokens ask" in name or "cost ask" in name]
+
+
+def at_once(span_id: int, start_s: float, seconds: float) -> Any:
+    """A tool call that tells of the same tokens, in a trace of its own."""
+    return telling(span_id, trace=span_id, start_s=start_s, seconds=seconds)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_each_call_elsewhere_is_what_one_tool_used(calls: int, restarted: bool) -> None:
+    """Of tools at the same time that used as much, as many bill their tokens as have no call of their own."""
+    tools = [at_once(1, 0, 2), at_once(2, 0.1, 0.5), at_once(3, 0.1, 1)]
+    called = [elsewhere(7, start_s=0.2), elsewhere(8, start_s=0.3), elsewhere(9, start_s=1.2)][:calls]
+    orders = permutations([*tools, *called])
+    for order in islice(orders, 0, None, 1 if calls < 2 else 17 if calls < 3 else 97):
+        with readings.engine(EVERYTHING) as made:
+            for one in order:
+                made.send(body([one]))
+                if restarted:
+                    made.restart()
+            assert billed(made)["output_tokens ask m-1"] == 50 * (3 - calls)
 
 
 @pytest.mark.parametrize(

@@ -102,21 +102,39 @@ def tells_of(call: Call, agent: Call) -> bool:
     return call.role == _MODEL and call.source != agent.source and agent.start_ns <= call.start_ns <= last_ns
 
 
-def is_told(tool: Call, calls: Iterable[Call]) -> bool:
+def is_told(tool: Call, calls: Iterable[Call], tools: Iterable[Call]) -> bool:
     """Whether calls of models, told by another instrumentation while a tool ran, are what it used inside.
 
-    One of them has used just that, or all of them together have: then the tool's count is a claim.
+    One of them has used just that, or several have together: then the tool's count is a claim. Of `tools`, all
+    that tell of tokens and ran at the same time, those that ended before have the first claim on a call.
     """
     used = tool.input, tool.output
-    inside = [
-        (call.input, call.output)
-        for call in calls
-        if call.role == _MODEL
+    inside = [call for call in calls if _is_inside(call, tool)]
+    alike = [call for call in inside if (call.input, call.output) == used]
+    before = [
+        other
+        for other in tools
+        if (other.input, other.output) == used
+        and _finish(other) < _finish(tool)
+        and any(_is_inside(call, other) for call in alike)
+    ]
+    if len(alike) > len(before):
+        return True
+    together = sum(call.input for call in inside), sum(call.output for call in inside)
+    return len(inside) > 1 and together == used
+
+
+def _is_inside(call: Call, tool: Call) -> bool:
+    return (
+        call.role == _MODEL
         and call.source != tool.source
         and tool.start_ns <= call.start_ns
         and call.end_ns <= tool.end_ns
-    ]
-    return used in inside or used == (sum(into for into, _ in inside), sum(out for _, out in inside))
+    )
+
+
+def _finish(call: Call) -> tuple[object, ...]:
+    return (call.end_ns, *call[:3])
 
 
 class Neighbourhood:

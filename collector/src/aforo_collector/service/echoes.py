@@ -181,9 +181,12 @@ class Echoes:
 
     def _weigh_tools(self, tenant_no: int, customer_no: int, near: list[Call]) -> None:
         """Decide anew whether the tokens are told elsewhere of tools that ran when these calls were made."""
-        first_ns, last_ns = min(near).start_ns, max(near).start_ns
-        for tool in self._store.calls.telling_tools(customer_no, first_ns, last_ns):
-            told = is_told(tool, self._store.calls.models(customer_no, tool.start_ns, tool.end_ns))
+        listed = self._store.calls
+        first_ns = min(near).start_ns
+        last_ns = max(call.end_ns if call.role == Role.TOOL else call.start_ns for call in near)
+        for tool in listed.telling_tools(customer_no, first_ns, last_ns):
+            run = customer_no, tool.start_ns, tool.end_ns
+            told = is_told(tool, listed.models(*run), listed.telling_tools(*run))
             tree = self._tree_of(tenant_no, tool.trace_id)
             node = tree.find(tool.span_id)
             assert node is not None, "a listed call has its span"
