@@ -2,13 +2,15 @@
 
 What an unknown customer uses is accepted and kept; no plan says what it costs or which metrics are written.
 When a catalog brings the customer, or a product it did not have, its events are looked at once more, and those
-that the new terms or teams make something else of are voided and booked again. A customer that is known keeps
-its usage under the teams that it was booked under.
+that the new terms or teams make something else of are voided and booked again. So are those of customers whose plan
+prices a metric, or goes by a dimension, that it did not: an event keeps no more than its plan asks for, and an edit
+that is undone must not leave a gap in the bill. A customer whose plan asks for nothing new keeps its usage under the
+teams that it was booked under.
 """
 
 from __future__ import annotations
 
-from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.catalog import Catalog, RatePlan
 from aforo_collector.domain.metrics import PRODUCT_TYPES
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
@@ -18,8 +20,8 @@ EVENTS_AT_ONCE = 500
 
 
 def newly_known(before: Catalog, after: Catalog) -> list[str]:
-    """Customers that are in the catalog now, or have a plan for a product type that they had none for, or at
-    other times.
+    """Customers that are in the catalog now, or have a plan for a product type that asks for what they had no price of,
+    or at other times.
     """
     return [
         customer.id
@@ -27,10 +29,14 @@ def newly_known(before: Catalog, after: Catalog) -> list[str]:
         if (known := before.customer(customer.id)) is None
         or set(known.terms) != set(customer.terms)
         or any(
-            before.basis(customer.id, kind) is None and after.basis(customer.id, kind) is not None
+            _asks(after.basis(customer.id, kind)) - _asks(before.basis(customer.id, kind))
             for kind in PRODUCT_TYPES
         )
     ]
+
+
+def _asks(plan: RatePlan | None) -> set[tuple[str, str | None]]:
+    return set() if plan is None else plan.asks()
 
 
 def rebook(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
