@@ -190,6 +190,22 @@ def test_an_end_marker_closes_after_everything_that_came_with_it(engine: Engine)
     assert view(engine)["closeReason"] == "EXPLICIT"
 
 
+def test_every_end_marker_closes_its_session_however_many_come_at_once(engine: Engine) -> None:
+    """A backlog of short sessions that arrives in one transaction is closed as any other is."""
+    count = 2_050  # more than are remembered
+    ends = [
+        span(
+            count + number, trace=number,
+            **{"aforo.customer.id": "acme", "aforo.session.id": f"s-{number}", "aforo.operation.name": "session_end"},
+        )
+        for number in range(1, count + 1)
+    ]  # fmt: skip
+    engine.send(body(ends))
+
+    assert engine.query("SELECT count(*) FROM sessions WHERE closed_ns > 0") == [(count,)]
+    assert len(finals(engine)) == count
+
+
 def test_two_customers_may_use_the_same_session_id(engine: Engine) -> None:
     """Sessions belong to a customer: equal ids of two customers stay apart."""
     engine.send(body([chat(1), chat(2, **{"aforo.customer.id": "globex"})]))
