@@ -16,7 +16,7 @@ from aforo_collector.store.session_reads import SessionReads
 from aforo_collector.store.session_rows import decode as decode_session
 from aforo_collector.views import session_totals, session_view
 
-from .engine import NS, Engine, body, span
+from .engine import NOW_NS, NS, Engine, body, span
 
 
 @pytest.fixture
@@ -144,6 +144,28 @@ def test_pauses_do_not_count_as_active_time(engine: Engine) -> None:
 
     totals = view(engine)["totals"]
     assert (totals["activeDurationMs"], totals["wallDurationMs"]) == (33_000, 501_000)
+
+
+@pytest.mark.parametrize("start_ns", [0, 1, NOW_NS // 1000, NOW_NS - 91 * 86_400 * NS])
+def test_a_start_that_nobody_set_is_not_billed_as_time(engine: Engine, start_ns: int) -> None:
+    """A span that began in 1970, or in microseconds, is a moment of its session, and no fifty years of it."""
+    engine.send(body([chat(1), chat(2) | {"start": start_ns}]))
+
+    assert view(engine)["totals"]["wallDurationMs"] == 1_000
+    engine.restart()
+    assert engine.send(body([chat(2) | {"start": start_ns}]))[0].duplicates == 1
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 91 * 86_400_000, 10**15, 2**53])
+def test_a_duration_that_cannot_be_is_none(engine: Engine, milliseconds: int) -> None:
+    """An event that says it took longer than any does counts as a moment, wherever it says so."""
+    event = {"customerId": "acme", "metricName": "api_calls", "quantity": 1, "sessionId": "s-1"}
+    engine.submit(
+        event | {"executionDurationMs": milliseconds},
+        event | {"metadata": {"executionDurationMs": milliseconds}},
+    )
+
+    assert view(engine)["totals"]["wallDurationMs"] == 0
 
 
 @pytest.mark.parametrize("restart", [False, True])
