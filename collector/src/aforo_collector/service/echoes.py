@@ -18,15 +18,17 @@ from aforo_collector.domain.echoes import (
     Neighbourhood,
     call_of,
     echoes_of,
+    struck,
 )
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.span import Role
+from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
     ARRIVED,
     ECHO,
     LISTED,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
     UNSEEN,
     Node,
     Standing,
@@ -111,13 +113,9 @@ class Echoes:
         """Bring the list of calls in line with a node."""
         span = tree.span(node)
         customer_id = node.identity.customer_id
-        counts = (
-            customer_id != ""
-            and len(self._sources_of(tenant_no, customer_id)) > 1
-            and standing(node, ECHO) is Standing.RECORD
-        )
+        counts = customer_id != "" and len(self._sources_of(tenant_no, customer_id)) > 1 and _is_record(node)
         customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
-        call = call_of(span)
+        call = _call_of(node, span)
         if node.flags & LISTED:
             listed_no = self._store.traces.stored_strand(node.strand_no)[0].customer_no
             if counts and listed_no == customer_no:
@@ -155,11 +153,13 @@ class Echoes:
         ):
             tree = self._tree_of(tenant_no, trace_id)
             node = tree.find(span_id)
-            if node is None or node.event_no != event_no or node.flags & LISTED or not _is_call(node):
+            if node is None or node.flags & LISTED or not _is_call(node) or not _is_record(node):
+                continue
+            if node.event_no != event_no and not node.flags & STRUCK:
                 continue
             if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
                 continue
-            self._store.calls.put(customer_no, call_of(tree.span(node)))
+            self._store.calls.put(customer_no, _call_of(node, tree.span(node)))
             node.flags |= LISTED
             tree.changed[span_id] = node
 
@@ -227,3 +227,12 @@ def _is_call(node: Node) -> bool:
     """Whether a node is one that others may tell of too: a call, or an agent of whose calls it tells none."""
     flags = node.flags
     return flags & ARRIVED > 0 and (flags & ROLE_MASK in _CALLS or flags & UNSEEN > 0)
+
+
+def _is_record(node: Node) -> bool:
+    """Whether a call is the record among the spans of its trace, if it was taken back by hand, too."""
+    return standing(node, ECHO | STRUCK) is Standing.RECORD
+
+
+def _call_of(node: Node, span: Span) -> Call:
+    return struck(call_of(span)) if node.flags & STRUCK else call_of(span)

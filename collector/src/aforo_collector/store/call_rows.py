@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, tells_of
+from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, struck, tells_of
 
 _COLUMNS = "start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth"
 
@@ -35,6 +35,13 @@ class CallRows:
         self._db.execute(
             "DELETE FROM calls WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
             (customer_no, *call[:3]),
+        )
+
+    def strike(self, customer_no: int, call: Call) -> None:
+        """Note that a listed call was taken back by hand; nothing if it is not listed."""
+        self._db.execute(
+            "UPDATE calls SET worth = ? WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
+            (struck(call).worth, customer_no, *call[:3]),
         )
 
     def mark(self, customer_no: int, call: Call, echo: bool) -> None:
