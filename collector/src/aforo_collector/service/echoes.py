@@ -92,6 +92,7 @@ class Echoes:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""
         found = False
         known: Identity | None = None
+        customer_id = ""
         sources: frozenset[str] = _NONE
         for node in tree.changed.values():
             flags = node.flags
@@ -101,10 +102,11 @@ class Echoes:
             identity = node.identity
             if identity is not known:
                 known = identity
-                sources = self._sources.get((tenant_no, identity[0]), _NONE)
+                customer_id = identity[0] or self._store.assignment(tenant_no, tree.trace_id)
+                sources = self._sources.get((tenant_no, customer_id), _NONE)
             source = (node.span or tree.span(node)).source
-            if source not in sources and identity[0] and flags & ARRIVED:
-                sources = self._with(tenant_no, identity[0], source)
+            if source not in sources and customer_id and flags & ARRIVED:
+                sources = self._with(tenant_no, customer_id, source)
             if flags & LISTED or len(sources) > 1:
                 found = True
         return found
@@ -112,7 +114,7 @@ class Echoes:
     def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[Call]]) -> None:
         """Bring the list of calls in line with a node."""
         span = tree.span(node)
-        customer_id = node.identity.customer_id
+        customer_id = node.identity.customer_id or self._store.assignment(tenant_no, tree.trace_id)
         counts = customer_id != "" and len(self._sources_of(tenant_no, customer_id)) > 1 and _is_record(node)
         customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
         call = _call_of(node, span)
