@@ -375,6 +375,8 @@ def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
 
     That is the cost of a tool, too, if it is `stated`, or if there are no tokens that it could come from.
     """
+    if occurrence.kind == Kind.USAGE:  # its label and status are what its price made of what it says
+        return Occurrence(Kind.USAGE, metric=occurrence.metric)
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
     tool = occurrence.kind == Kind.TOOL
     cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
