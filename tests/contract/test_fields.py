@@ -117,6 +117,20 @@ def test_a_field_of_another_kind_refuses_its_event(
     assert problem["errors"][0]["parameter"] == field
 
 
+def test_a_duration_that_nothing_has_costs_its_event_alone(collector: Running) -> None:
+    """Longer than 10^12 ms is refused; in the metadata, which says what it likes, it is no duration."""
+    acme, longest = name(), 10**12
+    durations = [event(acme, executionDurationMs=each) for each in (longest, longest + 1, 2**53)]
+    noted = [event(acme, metadata={"executionDurationMs": each}) for each in (longest, longest + 1, 10**30)]
+    data = took(send(collector, "/v1/ingest/batch", {"events": [*durations, *noted]}), 202)
+    assert [error["index"] for error in data["errors"]] == [1, 2]
+    assert {(error["code"], error["field"]) for error in data["errors"]} == {
+        ("INVALID_FIELD", "executionDurationMs")
+    }
+    told = [one.get("executionDurationMs") for one in recorded(collector, acme)]
+    assert told == [longest, longest, None, None]
+
+
 @pytest.mark.parametrize("levels", [2, 64])
 def test_metadata_reads_back_as_it_came(collector: Running, levels: int) -> None:
     """Every JSON value comes back as it is, numbers to the last digit, as deep as it may be."""

@@ -19,6 +19,7 @@ from aforo_collector.domain.submission import RawEvent, Refusal, UsageEvent
 from .wire_names import (
     API_TYPES,
     BOUNDARIES,
+    DURATION_MS_MAX,
     HEARTBEAT_METRIC,
     INTEGERS,
     LABELS,
@@ -145,9 +146,10 @@ def _event(
         fields["productType"] = stated_type
     if "executionStatus" in fields:
         fields["executionStatus"] = status
+    duration_ns = duration * _NS_PER_MS if type(duration) is int and 0 < duration <= DURATION_MS_MAX else 0
     return UsageEvent(
         customer, str(metric), quantity, occurred_ns, key, product_type, session, agent, str(trace or ""), tool,
-        status, duration * _NS_PER_MS if type(duration) is int and duration > 0 else 0, boundary, metadata, fields,
+        status, duration_ns, boundary, metadata, fields,
     )  # fmt: skip
 
 
@@ -183,8 +185,9 @@ def duration_of(milliseconds: object) -> int:
 
 def _check_other(name: str, value: object) -> None:
     if name in INTEGERS:
-        if type(value) is not int or not -(2**53) <= value <= 2**53:
-            raise Refused("INVALID_FIELD", f"{name} is not a whole number", name)
+        most = DURATION_MS_MAX if name == "executionDurationMs" else 2**53
+        if type(value) is not int or not -(2**53) <= value <= most:
+            raise Refused("INVALID_FIELD", f"{name} is not a whole number of at most {most}", name)
     elif name in OBJECTS and not isinstance(value, Mapping):
         raise Refused(f"INVALID_{name.upper()}", f"{name} is not a JSON object", name)
 
