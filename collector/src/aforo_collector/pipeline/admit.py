@@ -379,7 +379,7 @@ def stated_fields(event: UsageEvent) -> dict[str, str]:
     if event.session_id:
         found["sessionId"] = event.session_id
     found.update(scalars(event.metadata))
-    return found
+    return found | ({"executionStatus": event.status} if event.status else {})
 
 
 def scalars(fields: Mapping[str, object]) -> dict[str, str]:

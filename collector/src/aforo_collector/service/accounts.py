@@ -25,7 +25,13 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, recorded_metadata, scalars, unknown_customer
+from aforo_collector.pipeline.admit import (
+    UNKNOWN_CUSTOMER,
+    recorded_metadata,
+    scalars,
+    status_of,
+    unknown_customer,
+)
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -386,9 +392,7 @@ def _rated_usage(
     """A hand-recorded event as its price sees it, and what its unit keeps of it."""
     said = recorded_metadata(span)
     counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
-    known = scalars(said)
-    return occurrence._replace(
-        label=terms.dimension(occurrence.metric, known),
-        status=known.get("executionStatus", ""),
-        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-    ), counted.sample
+    status = status_of({}, said)
+    known = scalars(said) | ({"executionStatus": status} if status else {})
+    occurrence = occurrence._replace(label=terms.dimension(occurrence.metric, known), status=status)
+    return occurrence._replace(revenue=terms.usage_revenue(occurrence, counted.value)), counted.sample

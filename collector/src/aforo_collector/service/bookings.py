@@ -126,9 +126,8 @@ class Bookings:
         usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
         if terms.prices_usage(metric):
-            known = stated_fields(event)
-            usage = usage._replace(label=terms.dimension(metric, known))
-            revenue_of = partial(terms.usage_revenue, metric, known)
+            usage = usage._replace(label=terms.dimension(metric, stated_fields(event)))
+            revenue_of = partial(terms.usage_revenue, usage)
         return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
 
     def append(
@@ -334,9 +333,6 @@ def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None,
     if unit is not None and unit.sampled:
         counted = unit.counted(occurrence.quantity, *sources_of(event))
     if terms.prices_usage(occurrence.metric):
-        known = stated_fields(event)
-        occurrence = occurrence._replace(
-            label=terms.dimension(occurrence.metric, known),
-            revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-        )
+        occurrence = occurrence._replace(label=terms.dimension(occurrence.metric, stated_fields(event)))
+        occurrence = occurrence._replace(revenue=terms.usage_revenue(occurrence, counted.value))
     return Booked(occurrence, 0, counted.sample)
