@@ -38,6 +38,8 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "occurredAt": (NOW_S, NOW_S - 5_000, NOW_S - 5_001),
     "executionDurationMs": (1, 700_000),
     "agentId": ("a-1", "a-2"),
+    "teamId": ("t-1", "t-2", None),
+    "appId": ("app-1", "app-2", None),
 }
 """What else an amendment may say of whose and when an event is."""
 CHAT = {
@@ -186,6 +188,37 @@ def test_another_customers_team_does_not_come_along() -> None:
         assert made.submit(
             {**EVENT, "agentId": "a-1"}, caller=Identity(team_id="key's", app_id="key's")
         ).duplicates
+
+
+def test_an_amendment_knows_better_than_the_credential_whose_an_event_is() -> None:
+    """Team and app are as an amendment says, whatever the key or the event said before; both stay otherwise."""
+    with readings.engine() as made:
+        made.submit({**EVENT, "appId": "sent"}, caller=Identity(team_id="key's"))
+        for changes, whose in (
+            ({"quantity": 5}, ("key's", "sent")), ({"teamId": "t-1"}, ("t-1", "sent")),
+            ({"app_id": "app-1"}, ("t-1", "app-1")), ({"teamId": None, "appId": None}, (None, None)),
+            ({"quantity": 6}, (None, None)),
+        ):  # fmt: skip
+            assert amend(made, "e/1", **changes)
+            [view] = bills(made)[0]
+            assert (view["teamId"], view["appId"]) == whose
+
+
+def test_an_event_is_not_taken_for_a_metric_of_another() -> None:
+    """`KEY#metric` is what is derived of an event, and nothing else is: an unknown key corrects no other event."""
+    call = {**EVENT, "metadata": {"model": "m-1", "input_tokens": 10}}
+    with readings.engine() as made:
+        made.submit({**EVENT, "idempotencyKey": "order"}, {**call, "idempotencyKey": "call"})
+        before = bills(made)
+        for unknown in ("order#2", "order#", "order#scans", "call#pages#pages", "#order"):
+            with pytest.raises(NoSuchEvent):
+                void(made, unknown)
+            with pytest.raises(NoSuchEvent):
+                amend(made, unknown, quantity=9)
+        assert bills(made) == before
+        [derived] = [v["eventId"] for v in before[0] if v["metricName"] == "agentic_api.input_tokens"]
+        assert void(made, derived), "with one metric of an event goes all that it was billed for"
+        assert [view["eventId"] for view in bills(made)[0]] == ["order"]
 
 
 def test_an_event_has_a_history() -> None:

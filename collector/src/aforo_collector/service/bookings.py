@@ -243,6 +243,18 @@ class Bookings:
         item = Accepted(0, event, main.key, row["metadata"] or "", main.details, b"")
         return Recalled(item, main.door, Identity(team_id=payer.team_id, app_id=payer.app_id), parts)
 
+    def metrics_of(self, event_no: int) -> set[str]:
+        """The metrics under which an event and what is derived of it are written."""
+        return {
+            measure.metric
+            for _, row in self.recall(event_no).parts
+            for measure in measures_of(
+                occurrence_of(row, self._store.interning.text),
+                row["units"],
+                self._store.traces.identity(row["strand_no"]),
+            )
+        }
+
     def take_back(self, tenant_no: int, recalled: Recalled, now_ns: int) -> int:
         """Void every part of an event; returns the number of the first VOID, 0 if it was voided before."""
         first = 0
