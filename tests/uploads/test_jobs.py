@@ -122,6 +122,19 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     assert len(events(collector, "dry")) == 5_002
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u2003 "])
+@pytest.mark.parametrize("name", ["blank.csv", "blank.ndjson"])
+def test_a_blank_key_is_none(collector: Running, name: str, blank: str) -> None:
+    """A row whose key is blank is its file and line: read in another way, it is a duplicate all the same."""
+    customer = f"{name}-{blank.encode().hex()}"
+    line = f"{customer},api_calls,1,{blank}\n"
+    row = {"customerId": customer, "metricName": "api_calls", "quantity": 1, "event_id": blank}
+    data = f"customerId,metricName,quantity,event_id\n{line}" if name.endswith("csv") else json.dumps(row)
+    assert upload(collector, name, data.encode())["totals"]["recorded"] == 1
+    assert upload(collector, name, data.encode(), backfillDays="1")["totals"]["duplicates"] == 1
+    assert list(events(collector, customer).values()) == ["1"]
+
+
 def test_a_job_is_taken_back_whole_and_once(collector: Running) -> None:
     """Its events, no other's; again is the same; the file may then be uploaded anew, and counts anew."""
     upload(collector, "other.ndjson", ndjson_of("back", 1, 2))
