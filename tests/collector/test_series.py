@@ -62,10 +62,10 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "status_code": st.sampled_from([200, 404]),
     "endpointPath": st.sampled_from(["/a", "/b"]),
     "region": st.sampled_from(["eu", "us"]),
-    "host": st.sampled_from(["h1", "h2", 1, True]),
+    "host": st.sampled_from(["h1", "h2", 1, True, Decimal("1.0"), Decimal("1.00")]),
     "model": st.sampled_from(["m"]),
     "output_tokens": st.sampled_from([1, 7]),
-    "extra": st.sampled_from(["e", 1, True, Decimal("1.0"), [1]]),
+    "extra": st.sampled_from(["e", 1, True, Decimal("1.0"), Decimal("1.00"), [1]]),
     "traceId": st.sampled_from(["t1", "t2"]),
     "trace": st.sampled_from([{"xTraceId": "x"}, "no"]),
 }  # fmt: skip

@@ -370,7 +370,7 @@ def stated_fields(event: UsageEvent) -> dict[str, str]:
     if event.session_id:
         found["sessionId"] = event.session_id
     found.update(scalars(event.metadata))
-    return found
+    return found | ({"executionStatus": event.status} if event.status else {})
 
 
 def scalars(fields: Mapping[str, object]) -> dict[str, str]:
@@ -379,7 +379,7 @@ def scalars(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def recorded_metadata(span: Span) -> dict[str, object]:
-    """The metadata of an event that travelled as a span and was admitted."""
+    """The metadata of an event that travelled as a span; raises `Refused` for one that is not admitted."""
     assert span.recorded is not None
     return _object(span.recorded.metadata) if span.recorded.metadata else {}
 

@@ -188,11 +188,16 @@ class Admission:
             if not self._telling.isdisjoint(stated):
                 metadata, told = None, text
         timed = layout.duration != "" and raw[layout.duration] is not None
-        types = tuple([type(raw[name]) for name in layout.untyped]) if layout.untyped else None
+        types = tuple([_type_of(raw[name]) for name in layout.untyped]) if layout.untyped else None
         return (layout.mark, layout.shared(raw), told, timed, types), metadata, text
 
 
 _NO_METADATA: Final[Mapping[str, object]] = {}
+
+
+def _type_of(value: object) -> object:
+    """What tells values apart that are equal: 1 and True, and numbers of different digits, 1.0 and 1.00."""
+    return str(value) if type(value) is Decimal else type(value)
 
 
 def minted() -> str:
