@@ -13,13 +13,13 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metrics import PRODUCT_TYPES, metric_name
 from aforo_collector.domain.money import MoneyError, decimal_of, plain
+from aforo_collector.domain.session import NS_PER_MS, duration_of
 from aforo_collector.domain.span import Span
 from aforo_collector.domain.submission import RawEvent, Refusal, UsageEvent
 
 from .wire_names import (
     API_TYPES,
     BOUNDARIES,
-    DURATION_MS_MAX,
     HEARTBEAT_METRIC,
     INTEGERS,
     LABELS,
@@ -39,7 +39,6 @@ _WHOLE_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NS_PER_S: Final = 1_000_000_000
-_NS_PER_MS: Final = 1_000_000
 _SECONDS_MAX: Final = 10**11
 
 
@@ -146,10 +145,9 @@ def _event(
         fields["productType"] = stated_type
     if "executionStatus" in fields:
         fields["executionStatus"] = status
-    duration_ns = duration * _NS_PER_MS if type(duration) is int and 0 < duration <= DURATION_MS_MAX else 0
     return UsageEvent(
         customer, str(metric), quantity, occurred_ns, key, product_type, session, agent, str(trace or ""), tool,
-        status, duration_ns, boundary, metadata, fields,
+        status, duration_of(duration), boundary, metadata, fields,
     )  # fmt: skip
 
 
@@ -177,17 +175,10 @@ def check(name: str, value: object) -> None:
         _check_text(name, value)
 
 
-def duration_of(milliseconds: object) -> int:
-    """A stated duration in ns, 0 for none; raises `Refused`."""
-    check("executionDurationMs", milliseconds)
-    return max(0, milliseconds) * _NS_PER_MS  # type: ignore[call-overload, no-any-return]  # was checked
-
-
 def _check_other(name: str, value: object) -> None:
     if name in INTEGERS:
-        most = DURATION_MS_MAX if name == "executionDurationMs" else 2**53
-        if type(value) is not int or not -(2**53) <= value <= most:
-            raise Refused("INVALID_FIELD", f"{name} is not a whole number of at most {most}", name)
+        if type(value) is not int or not -(2**53) <= value <= 2**53:
+            raise Refused("INVALID_FIELD", f"{name} is not a whole number", name)
     elif name in OBJECTS and not isinstance(value, Mapping):
         raise Refused(f"INVALID_{name.upper()}", f"{name} is not a JSON object", name)
 
@@ -367,7 +358,7 @@ def stated(event: UsageEvent) -> dict[str, object]:
         "metadata": event.metadata,
     }
     if event.duration_ns:
-        said["executionDurationMs"] = event.duration_ns // _NS_PER_MS
+        said["executionDurationMs"] = event.duration_ns // NS_PER_MS
     return said
 
 
@@ -380,6 +371,12 @@ def stated_fields(event: UsageEvent) -> dict[str, str]:
         found["sessionId"] = event.session_id
     found.update(scalars(event.metadata))
     return found | ({"executionStatus": event.status} if event.status else {})
+
+
+def facts_of(metadata: Mapping[str, object]) -> tuple[dict[str, str], str]:
+    """The same of usage that has nothing but metadata, and how it went: one of the statuses, "" for none."""
+    status = _status(None, metadata)
+    return scalars(metadata) | ({"executionStatus": status} if status else {}), status
 
 
 def scalars(fields: Mapping[str, object]) -> dict[str, str]:

@@ -22,8 +22,6 @@ TEXT_LENGTHS: Final[Mapping[str, int]] = {
 INTEGERS: Final = frozenset(
     "executionDurationMs statusCode responseTimeMs messageCount dataBytes gqlComplexity".split()
 )
-DURATION_MS_MAX: Final = 10**12
-"""Some thirty years: what took that long still began after 1970, and its ns are a number of 64 bits."""
 OBJECTS: Final = frozenset(("metadata", "trace"))
 
 REQUIRED: Final = ("customerId", "metricName", "quantity")

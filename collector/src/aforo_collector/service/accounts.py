@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from aforo_collector.domain.chains import ask_inside, fuller_of
+from aforo_collector.domain.chains import ask_above, ask_inside
+from aforo_collector.domain.echoes import call_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
 from aforo_collector.domain.metrics import BillableUnit, Counted
@@ -13,7 +14,6 @@ from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
     ARRIVED,
-    BEARS_TOKENS,
     COVERED,
     CUT,
     ROLE_MASK,
@@ -25,13 +25,7 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import (
-    UNKNOWN_CUSTOMER,
-    recorded_metadata,
-    scalars,
-    status_of,
-    unknown_customer,
-)
+from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, facts_of, recorded_metadata, unknown_customer
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -260,10 +254,11 @@ class Accounts:
 
     def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
         """Void what a span is billed for, for good; returns the number of the VOID, 0 if it was voided before."""
-        _, tree, node = self._origin(tenant_no, event_no)
+        strand, tree, node = self._origin(tenant_no, event_no)
         if node.event_no != event_no:
             return 0
         node.flags |= STRUCK
+        self._store.calls.strike(strand.customer_no, call_of(tree.span(node)))
         void_no = self._void(tenant_no, node, now_ns)
         self._store.traces.save(tree.trace_no, [node], [])
         return void_no
@@ -371,8 +366,8 @@ def _ask_others(tree: Tree, node: Node) -> None:
     role = node.flags & ROLE_MASK
     if role == _TOOL:
         ask_inside(tree, node)
-    elif role == _MODEL and node.flags & COVERED and node.flags & BEARS_TOKENS:
-        node.fuller = fuller_of(tree, node)
+    elif role == _MODEL and node.flags & COVERED:
+        ask_above(tree, node)
 
 
 def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
@@ -380,6 +375,8 @@ def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
 
     That is the cost of a tool, too, if it is `stated`, or if there are no tokens that it could come from.
     """
+    if occurrence.kind == Kind.USAGE:  # its label and status are what its price made of what it says
+        return Occurrence(Kind.USAGE, metric=occurrence.metric)
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
     tool = occurrence.kind == Kind.TOOL
     cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
@@ -392,7 +389,6 @@ def _rated_usage(
     """A hand-recorded event as its price sees it, and what its unit keeps of it."""
     said = recorded_metadata(span)
     counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
-    status = status_of({}, said)
-    known = scalars(said) | ({"executionStatus": status} if status else {})
+    known, status = facts_of(said)
     occurrence = occurrence._replace(label=terms.dimension(occurrence.metric, known), status=status)
     return occurrence._replace(revenue=terms.usage_revenue(occurrence, counted.value)), counted.sample

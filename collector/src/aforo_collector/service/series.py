@@ -19,6 +19,7 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import other_spelling
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.money import plain
+from aforo_collector.domain.session import duration_of
 from aforo_collector.domain.submission import RawEvent, UsageEvent
 from aforo_collector.pipeline.admit import (
     INTEGER_DIGITS_MAX,
@@ -27,7 +28,6 @@ from aforo_collector.pipeline.admit import (
     check,
     digest,
     digest_of,
-    duration_of,
     moment_of,
     quantity_of,
     said,
@@ -264,6 +264,8 @@ def _member(
     occurred_ns = moment_of(occurred, bounds_ns) if occurred not in (None, "") else 0
     shared = series.event
     duration = raw[layout.duration] if layout.duration else None
+    if duration is not None:
+        check("executionDurationMs", duration)
     duration_ns = shared.duration_ns if duration is None else duration_of(duration)
     details, details_text = series.details(layout, raw)
     if metadata is None:
