@@ -93,12 +93,14 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     """The same report, by the same validator, with keys that stand in the file twice; and nothing is recorded."""
     known = ndjson_of("dry", 1, idempotencyKey="dry-known")
     upload(collector, "known.ndjson", known)
+    new = ndjson_of("dry", 7, idempotencyKey="dry-new")
     data = (
         known
         + known.replace(b'"quantity": 1', b'"quantity": 2')
         + b"{\n"
+        + new * 2
         + ndjson_of("dry", *[1] * 5_000)
-        + ndjson_of("dry", 7, idempotencyKey="dry-new") * 2
+        + new.replace(b": 7,", b": 7.0,").replace(b"quantity", b"value")
         + ndjson_of("dry", 8, idempotencyKey="dry-new")
         + ndjson_of("dry", 1, metric="nope")
     )
@@ -107,7 +109,7 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     done = upload(collector, "a.ndjson", data)
     assert (tried["dryRun"], done["dryRun"]) == (True, False)
     assert done["totals"] == {
-        "received": 5_007, "recorded": 5_001, "duplicates": 2, "conflicts": 2, "rejected": 2,
+        "received": 5_008, "recorded": 5_001, "duplicates": 3, "conflicts": 2, "rejected": 2,
     }  # fmt: skip
     for field in ("state", "totals", "errors", "sha256", "processedBytes"):
         assert tried[field] == done[field], field
