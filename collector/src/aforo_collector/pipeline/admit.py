@@ -373,19 +373,13 @@ def stated_fields(event: UsageEvent) -> dict[str, str]:
     return found | ({"executionStatus": event.status} if event.status else {})
 
 
-def facts_of(metadata: Mapping[str, object]) -> tuple[dict[str, str], str]:
-    """The same of usage that has nothing but metadata, and how it went: one of the statuses, "" for none."""
-    status = _status(None, metadata)
-    return scalars(metadata) | ({"executionStatus": status} if status else {}), status
-
-
 def scalars(fields: Mapping[str, object]) -> dict[str, str]:
     """The texts, numbers and truth values of some fields, as text."""
     return {name: _text(value) for name, value in fields.items() if isinstance(value, str | int | Decimal)}
 
 
 def recorded_metadata(span: Span) -> dict[str, object]:
-    """The metadata of an event that travelled as a span and was admitted."""
+    """The metadata of an event that travelled as a span; raises `Refused` for one that is not admitted."""
     assert span.recorded is not None
     return _object(span.recorded.metadata) if span.recorded.metadata else {}
 

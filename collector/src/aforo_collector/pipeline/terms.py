@@ -6,6 +6,7 @@ for, is written as usage events; the rest of an occurrence is kept all the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from aforo_collector.domain.catalog import Catalog
@@ -133,7 +134,12 @@ class Terms:
 
     def usage_revenue(self, usage: Occurrence, quantity: Decimal) -> Decimal | None:
         """What so much of a usage event of any metric earns at list price, by what an invoice knows of it."""
-        return estimate(self._plan, usage.metric, stated(usage, self._plan), CONTEXT.plus(quantity))
+        return self.usage_revenues(usage)(quantity)
+
+    def usage_revenues(self, usage: Occurrence) -> Callable[[Decimal], Decimal | None]:
+        """As `usage_revenue`, for many events that are like one but for their quantity."""
+        plan, metric, known = self._plan, usage.metric, stated(usage, self._plan)
+        return lambda quantity: estimate(plan, metric, known, CONTEXT.plus(quantity))
 
     def dimension(self, metric: str, known: dict[str, str]) -> str:
         """The value that the plan's price of a metric depends on, "" if it depends on none.

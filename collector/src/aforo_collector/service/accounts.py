@@ -9,7 +9,7 @@ from aforo_collector.domain.chains import ask_above, ask_inside
 from aforo_collector.domain.echoes import call_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
-from aforo_collector.domain.metrics import BillableUnit, Counted
+from aforo_collector.domain.metrics import BillableUnit
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
@@ -25,7 +25,8 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, facts_of, recorded_metadata, unknown_customer
+from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, recorded_metadata, unknown_customer
+from aforo_collector.pipeline.recorded import rated_usage
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -170,7 +171,7 @@ class Accounts:
                     and not self._routed(tenant_no, unit, span, node, now_ns)
                 ):
                     continue
-                occurrence, sample = _rated_usage(span, occurrence, unit, terms)
+                occurrence, sample = rated_usage(span, occurrence, unit, terms)
                 metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
@@ -297,7 +298,7 @@ class Accounts:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer).at(row["occurred_ns"])
         recorded = occurrence_of(row, self._store.interning.text)
         wanted = (
-            _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
+            rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
@@ -381,14 +382,3 @@ def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
     tool = occurrence.kind == Kind.TOOL
     cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
-
-
-def _rated_usage(
-    span: Span, occurrence: Occurrence, unit: BillableUnit | None, terms: Terms
-) -> tuple[Occurrence, str | None]:
-    """A hand-recorded event as its price sees it, and what its unit keeps of it."""
-    said = recorded_metadata(span)
-    counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
-    known, status = facts_of(said)
-    occurrence = occurrence._replace(label=terms.dimension(occurrence.metric, known), status=status)
-    return occurrence._replace(revenue=terms.usage_revenue(occurrence, counted.value)), counted.sample

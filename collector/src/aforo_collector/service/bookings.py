@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
@@ -127,7 +126,7 @@ class Bookings:
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
         if terms.prices_usage(metric):
             usage = usage._replace(label=terms.dimension(metric, stated_fields(event)))
-            revenue_of = partial(terms.usage_revenue, usage)
+            revenue_of = terms.usage_revenues(usage)
         return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
 
     def append(

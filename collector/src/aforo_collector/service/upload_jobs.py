@@ -16,8 +16,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
 from aforo_collector.domain.submission import (
     DUPLICATE,
     RECORDED,
@@ -48,7 +46,6 @@ KEY_LENGTH_MAX: Final = 255
 RETRY_S: Final = 1.0
 
 Stretch = list[Rows]
-_encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 class _Stopped(Exception):
