@@ -184,6 +184,30 @@ def test_what_stands_of_a_file_does_not_count_twice(collector: Running) -> None:
     assert sorted(events(collector, "part").values()) == ["1", "2"]
 
 
+def test_rows_in_quarantine_are_taken_back_too(start: Start) -> None:
+    """What conditions kept out leaves with its upload, replayed from the quarantine or not, and then counts once."""
+    collector = start("--dev")
+    condition = {"field": "tier", "operator": "EQUALS", "value": "paid"}
+
+    def units(*conditions: dict[str, str]) -> None:
+        unit = {"name": "reads", "filter": list(conditions)} if conditions else {"name": "reads"}
+        assert collector.http.put("/v1/catalog", json={"billable_units": [unit]}).status_code == 200
+
+    units(condition)
+    data = b"customerId,metricName,quantity,tier\nkept,reads,1,paid\nkept,reads,2,free\nkept,reads,3,free\n"
+    job = upload(collector, "kept.csv", data)
+    assert list(events(collector, "kept").values()) == ["1"]
+    units()
+    _, second = (item["quarantineId"] for item in collector.data("/v1/intake/quarantine"))
+    replayed = collector.http.post(f"/v1/intake/quarantine/{second}/replay", json={}).json()["data"]
+    assert replayed["outcome"] == "recorded"
+    assert sorted(events(collector, "kept").values()) == ["1", "2"]
+    revert(collector, job)
+    assert (events(collector, "kept"), collector.data("/v1/intake/quarantine")) == ({}, [])
+    upload(collector, "kept.csv", data)
+    assert sorted(events(collector, "kept").values()) == ["1", "2", "3"]
+
+
 def test_old_rows_want_a_backfill_that_is_allowed(collector: Running) -> None:
     """Rows older than 90 days are told as such, recorded with a window that the setting allows, and no wider."""
     data = f"customer,metric,quantity,timestamp\nold,api_calls,1,{ago(days=300)}\n".encode()

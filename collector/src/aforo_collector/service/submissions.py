@@ -258,6 +258,7 @@ class Submissions:
         self._store.quarantine(
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, received_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
+            submission.origin,
         )  # fmt: skip
 
 

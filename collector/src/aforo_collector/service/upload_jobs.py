@@ -220,6 +220,7 @@ class UploadJobs:
             if len(found) == RECALLED_AT_ONCE:
                 break
         if not found:
+            self._store.let_go_of(job.upload.upload_id)
             rows.save(job, replace(progress, reversal=REVERTED))
             return False
         numbers = self._store.keys.find(tenant_no, [key for _, key in found])
