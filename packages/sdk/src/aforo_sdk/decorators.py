@@ -35,7 +35,7 @@ class _Call:
     __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
 
     def __init__(self, shape: _Shape) -> None:
-        around = parents.here.get()
+        around = parents.innermost()
         self.shape = shape
         self.open, self._ended = around, True
         try:

@@ -39,7 +39,7 @@ from aforo_sdk.operations import (
     tool_call,
     workflow,
 )
-from aforo_sdk.parents import Inside, current_parent, new_place, put_back
+from aforo_sdk.parents import Inside, current_parent, found_by, here, innermost, new_place, put_back
 from aforo_sdk.runtime import capture_content, current_identity, emit, is_product_type_assumed
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
@@ -62,6 +62,9 @@ __all__ = [
     "emit",
     "error_type_of",
     "integer",
+    "found_by",
+    "here",
+    "innermost",
     "is_product_type_assumed",
     "model_call",
     "new_place",

@@ -138,7 +138,7 @@ def _attach(stated: Identity) -> tuple[Inside, Token[context.Context]]:
     carried = context.get_current()
     for key, value in stated.items():
         carried = baggage.set_baggage(key, value, carried)
-    place = parents.here.get().paid_by(stated)
+    place = parents.innermost().paid_by(stated)
     place.enter()
     return place, context.attach(carried)
 
