@@ -91,6 +91,24 @@ def test_anthropic_leaves_the_cache_out_of_its_input():
     }
 
 
+def test_bedrock_leaves_the_cache_out_of_its_input():
+    """Bedrock's `Converse` counts as Anthropic does, under names of its own."""
+    raw = {
+        "inputTokens": 100,
+        "outputTokens": 20,
+        "totalTokens": 870,
+        "cacheReadInputTokens": 700,
+        "cacheWriteInputTokens": 50,
+    }
+
+    assert tokens_of_usage(raw) == {
+        c.INPUT_TOKENS: 850,
+        c.OUTPUT_TOKENS: 20,
+        c.CACHE_READ_TOKENS: 700,
+        c.CACHE_WRITE_TOKENS: 50,
+    }
+
+
 @pytest.mark.parametrize(
     ("raw", "quality"),
     [
