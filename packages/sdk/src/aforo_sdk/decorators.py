@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
 from aforo_sdk import conventions, ids, notices, parents, runtime, wire
-from aforo_sdk.errors import UsageError, error_text, error_type
+from aforo_sdk.errors import UsageError, error_text, error_type, shown
 from aforo_sdk.parents import Inside
 from aforo_sdk.usage import decimal_text
 
@@ -97,7 +97,7 @@ def tool(name: F | str | None = None, *, cost: str | int | Decimal | None = None
             fixed += wire.text(conventions.PROVIDER_COST, decimal_text("cost", cost))
         except UsageError as error:
             notices.warn_once(
-                f"cost {cost!r}", f"aforo: @tool(cost=…): {error} The tool is metered without a cost."
+                f"cost {shown(cost)}", f"aforo: @tool(cost=…): {error} The tool is metered without a cost."
             )
 
     def shape(called: str) -> _Shape:

@@ -22,6 +22,7 @@ from aforo_sdk.answers import (
     take_counts,
     tokens_of_usage,
 )
+from aforo_sdk.errors import shown
 from aforo_sdk.identity import Identity
 from aforo_sdk.ids import new_span_id, new_trace_id
 from aforo_sdk.notices import count, warn_once
@@ -61,10 +62,10 @@ __all__ = [
     "current_parent",
     "emit",
     "error_type_of",
-    "integer",
     "found_by",
     "here",
     "innermost",
+    "integer",
     "is_product_type_assumed",
     "model_call",
     "new_place",
@@ -76,6 +77,7 @@ __all__ = [
     "quality_of",
     "raise_cache_writes",
     "retrieval",
+    "shown",
     "step_index",
     "structure",
     "take_counts",
