@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Token
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from types import CoroutineType
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 from aforo_sdk import conventions, ids, notices, parents, runtime, wire
 from aforo_sdk.errors import UsageError, error_text, error_type, shown
@@ -30,6 +31,19 @@ class _Shape(NamedTuple):
 
 
 class _Call:
+class Stretches(Protocol):
+    """What holds while a generator's own code runs, and not while its caller has the thread."""
+
+    def enter(self) -> Any:
+        """Begin a stretch."""
+
+    def leave(self, token: Any) -> None:
+        """End the stretch that gave `token`."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended, by `error` if there is one."""
+
+
     """One running call. `enter` and `leave` bracket each stretch of its code, `end` writes its span, once."""
 
     __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
@@ -148,9 +162,9 @@ def _metered(function: F, shape: Callable[[str], _Shape], name: str | None) -> F
         return cast(F, type(function)(_metered(function.__func__, shape, name)))
     made = shape(name or str(getattr(function, "__name__", None) or type(function).__name__))
     if inspect.isasyncgenfunction(function):
-        return cast(F, _async_generator(function, made))
+        return cast(F, async_generator(function, lambda: _Call(made)))
     if inspect.isgeneratorfunction(function):
-        return cast(F, _generator(function, made))
+        return cast(F, generator(function, lambda: _Call(made)))
     if inspect.iscoroutinefunction(function):
         return cast(F, _coroutine(function, made))
     return cast(F, _plain(function, made))
@@ -192,11 +206,13 @@ def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any
     return metered
 
 
-def _generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+def generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+    """A generator function whose code runs in the stretches of what `begin` gives, each run in its own."""
+
     @functools.wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
-        call = _Call(shape)
+        call = begin()
         resume: Callable[[Any], Any] = inner.send
         argument: Any = None
         try:
@@ -229,11 +245,13 @@ def _generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any
     return metered
 
 
-def _async_generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+def async_generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+    """An async generator function whose code runs in the stretches of what `begin` gives."""
+
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         inner = function(*args, **kwargs)
-        call = _Call(shape)
+        call = begin()
         resume: Callable[[Any], Any] = inner.asend
         argument: Any = None
         try:
