@@ -2,13 +2,14 @@
 
 Each call becomes one span, built when the call ends. Functions keep their signature, results and exceptions;
 coroutines, generators and async generators stay what they are. A generator's span begins with its first item
-and ends when it is exhausted, closed or collected.
+and ends when it is exhausted, closed or collected. A function that hands a coroutine on, as a plain decorator
+around a coroutine function does, has ended when that has.
 """
 
 import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Token
 from decimal import Decimal
 from types import CoroutineType
@@ -30,7 +31,6 @@ class _Shape(NamedTuple):
     agent_name: str | None
 
 
-class _Call:
 class Stretches(Protocol):
     """What holds while a generator's own code runs, and not while its caller has the thread."""
 
@@ -44,6 +44,7 @@ class Stretches(Protocol):
         """The generator has ended, by `error` if there is one."""
 
 
+class _Call:
     """One running call. `enter` and `leave` bracket each stretch of its code, `end` writes its span, once."""
 
     __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
@@ -182,10 +183,25 @@ def _plain(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
             call.end(error)
             raise
         call.leave(token)
+        if isinstance(result, CoroutineType):
+            return _handed_on(call, result)
         call.end()
         return result
 
     return metered
+
+
+async def _handed_on(call: _Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    token = call.enter()
+    try:
+        result = await coroutine
+    except BaseException as error:
+        call.leave(token)
+        call.end(error)
+        raise
+    call.leave(token)
+    call.end()
+    return result
 
 
 def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
