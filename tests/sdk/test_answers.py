@@ -134,3 +134,13 @@ def test_no_shape_breaks_it(raw):
     tokens = answer_of_usage(raw).tokens
 
     assert all(type(count) is int and 0 <= count <= COUNT_MAX for count in tokens.values())
+
+
+def test_an_object_that_cannot_be_read_has_no_counts():
+    """Usage that raises when it is asked for its counts is missing, as any other that has none."""
+
+    class Broken:
+        def model_dump(self, everything):
+            return {}
+
+    assert answer_of_usage(Broken()).quality == c.MISSING

@@ -156,7 +156,10 @@ def plain_usage(usage: object) -> dict[str, Any]:
     for name in ("model_dump", "to_dict", "dict"):
         dump = getattr(usage, name, None)
         if callable(dump):
-            found = dump()
+            try:
+                found = dump()
+            except Exception:
+                return {}  # a call is billed, flagged, also where its usage cannot be read
             return found if isinstance(found, dict) else {}
     fields = getattr(usage, "__dict__", None)
     return dict(fields) if isinstance(fields, dict) else {}
