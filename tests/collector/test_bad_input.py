@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
+from aforo_collector.domain.money import plain
+from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +69,33 @@ def test_a_bad_span_is_rejected_with_its_reason_alone(engine: Engine, code: str,
 
 
 @pytest.mark.parametrize(
+    ("said", "cost"),
+    [
+        *((value, value) for value in ("0.5", "0.00001", "0")),
+        (0.00001, "0.00001"), (2.5e-07, "0.00000025"), (1e16, "10000000000000000"), (0.1, "0.1"), (3, "3"),
+        ("25e-6", "0.000025"), ("0.50", "0.5"),
+        *((value, None) for value in (-2, -0.5, float("nan"), float("inf"), 1e40, "-1", "1e-45", "free", "0x1")),
+    ],
+)  # fmt: skip
+def test_a_cost_is_what_it_says_in_any_spelling(
+    engine: Engine, said: str | int | float, cost: str | None
+) -> None:
+    """Text, integer or double, with an exponent or without: exact, or refused; a cheap call is no wrong one."""
+    tool = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "lookup",
+        "aforo.customer.id": "acme",
+    }
+    [receipt] = engine.send(body([span(1, **tool, **{"aforo.provider_cost": said})]))
+
+    assert [rejection.code for rejection in receipt.rejections] == (
+        ["INVALID_ATTRIBUTE"] if cost is None else []
+    )
+    billed = [plain(Decimal(row[0])) for row in engine.query("SELECT cost FROM usage_events")]
+    assert billed == ([] if cost is None else [cost])
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         wrong(attributes={f"key.{n}": n for n in range(10_000)}),
@@ -112,6 +143,16 @@ def test_a_tree_ten_thousand_deep_is_linked(engine: Engine, order: int) -> None:
         "SELECT span_id FROM usage_events WHERE kind != 5 AND event_no NOT IN (SELECT event_no FROM voided)"
     )
     assert rows == [(10_000,)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "zlib"])
+def test_a_packed_body_is_read_whole_or_refused(pack: Callable[[bytes], bytes]) -> None:
+    """What stands behind the first member of a gzip body is not left unread and acknowledged."""
+    assert unpack(pack(b""), "gzip", 10) == b""
+    assert unpack(pack(b"spans") + bytes(8), "gzip", 10) == b"spans"
+    for body_of_two in (pack(b"spans") + pack(b"more"), pack(b"spans") + b"x"):
+        with pytest.raises(MalformedBody, match="behind its end"):
+            unpack(body_of_two, "gzip", 100)
 
 
 @given(st.binary(max_size=300))

@@ -8,6 +8,8 @@ from typing import Any
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.catalog_file import export, parse
+from aforo_collector.domain.pricing.per_unit import PerUnit
+from aforo_collector.domain.pricing.terms import Price
 from aforo_collector.service.rebooking import newly_known
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,6 +70,38 @@ def test_a_customer_that_comes_later_is_billed_as_if_it_had_been_there(data: st.
         got = told(made)
 
     assert got == expected
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_plan_that_asks_for_more_bills_as_if_it_always_had(data: st.DataObject) -> None:
+    """Usage of before counts under the metrics, and by the fields, that a plan comes to price in a period."""
+    catalog = replace(readings.catalog(), recorded_metrics=())
+    before = replace(catalog, rate_plans=tuple(
+        replace(plan, prices=tuple(
+            _by_another_field(price) for price in plan.prices if data.draw(st.booleans(), label=price.metric)
+        ))
+        for plan in catalog.rate_plans
+    ))  # fmt: skip
+    found = data.draw(events())
+    brought: list[Any] = [body([span]) for span in data.draw(st.one_of(st.just([]), traces()))]
+    with readings.engine(catalog) as made:
+        made.bring(*brought, made.submission(*found))
+        expected = told(made)
+
+    with readings.engine(before) as made:
+        made.bring(*brought, made.submission(*found))
+        bring_catalog(made, catalog, data.draw(st.integers(1, 7)))
+        got = told(made)
+
+    assert got == expected
+
+
+def _by_another_field(price: Price) -> Price:
+    """The same price, by another field of the events than theirs."""
+    if isinstance(price.terms, PerUnit) and price.terms.dimension == "size":
+        return replace(price, terms=replace(price.terms, dimension="toolName"))
+    return price
 
 
 def wrong_catalogs() -> list[Catalog]:

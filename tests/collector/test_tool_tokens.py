@@ -11,6 +11,7 @@ import pytest
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.cost import Unpriced, cost_of
 from aforo_collector.domain.money import plain
+from aforo_collector.service.analytics import UsageQuery
 
 from . import readings
 from .engine import RATES, Engine, body
@@ -266,3 +267,24 @@ def test_a_tool_bills_its_tokens_again_when_the_call_elsewhere_is_none(restarted
         made.send(body([inside]))
         found = billed(made)
         assert (found["output_tokens ask m-1"], found["output_tokens None m-1"]) == (50, 20)
+
+
+def test_a_models_usage_has_what_tools_tell_of_it() -> None:
+    """Asked for one model, analytics adds up what it adds up for that model when it groups by models."""
+    with readings.engine(EVERYTHING) as made:
+        made.send(body([telling(1), telling(2, name="tell", model="m-2"), chat(3, model="m-1", **ACME)]))
+
+        def usage(*keys: str, **only: str) -> list[dict[str, Any]]:
+            query = UsageQuery(group_by=("metricName", *keys), only=only)
+            items: list[dict[str, Any]] = readings.reading(made).usage(made.tenant_no, query)["items"]
+            return items
+
+        for model in ("m-1", "m-2"):
+            grouped = [row for row in usage("model") if row["model"] == model]
+            assert (
+                usage(model=model)
+                == [{n: v for n, v in row.items() if n != "model"} for row in grouped]
+                != []
+            )
+        assert usage(model="m-1", toolName="tell") == []
+        assert usage(model="m-2", toolName="tell") == usage(toolName="tell") != []

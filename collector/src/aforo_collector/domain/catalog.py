@@ -54,10 +54,6 @@ class RatePlan:
         """The price of a metric; None when the plan does not price it."""
         return self._by_metric.get(metric)
 
-    def asks(self) -> set[tuple[str, str | None]]:
-        """What has to be kept of usage for this plan: (metric, dimension of its price)."""
-        return {(price.metric, price.terms.dimension) for price in self.prices}
-
 
 @dataclass(frozen=True, slots=True)
 class Product:

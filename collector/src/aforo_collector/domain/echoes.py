@@ -27,6 +27,7 @@ STARTS_APART_MAX_NS = 2_000 * NS_PER_MS
 TOOL_STARTS_APART_MAX_NS = 500 * NS_PER_MS
 """The same for tools, of which nothing is known but the name."""
 OWN_SOURCE = "aforo"
+STRUCK_WORTH = 1_000
 AGENT_MAX_NS = 600_000 * NS_PER_MS
 """How long after its start an agent's calls are looked for."""
 _MODEL, _TOOL, AGENT = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT)
@@ -75,6 +76,11 @@ def _worth(span: Span, tokens: Tokens | None) -> int:
         return 100
     details = sum(1 for count in tokens or () if count)
     return (20 if details else 0) + (10 if own else 0) + details
+
+
+def struck(call: Call) -> Call:
+    """A call that somebody took back by hand: it stays the record, so that nobody else's span brings it back."""
+    return call._replace(worth=STRUCK_WORTH)
 
 
 def same_call(one: Call, other: Call) -> bool:

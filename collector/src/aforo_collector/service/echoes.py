@@ -20,6 +20,7 @@ from aforo_collector.domain.echoes import (
     call_of,
     echoes_of,
     is_told,
+    struck,
 )
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Role
@@ -29,6 +30,7 @@ from aforo_collector.domain.trace import (
     LISTED,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
     TOLD,
     UNSEEN,
     Node,
@@ -93,6 +95,7 @@ class Echoes:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""
         found = False
         known: Identity | None = None
+        customer_id = ""
         sources: frozenset[str] = _NONE
         for node in tree.changed.values():
             flags = node.flags
@@ -102,22 +105,19 @@ class Echoes:
             identity = node.identity
             if identity is not known:
                 known = identity
-                sources = self._sources.get((tenant_no, identity[0]), _NONE)
+                customer_id = identity[0] or self._store.assignment(tenant_no, tree.trace_id)
+                sources = self._sources.get((tenant_no, customer_id), _NONE)
             source = (node.span or tree.span(node)).source
-            if source not in sources and identity[0] and flags & ARRIVED:
-                sources = self._with(tenant_no, identity[0], source)
+            if source not in sources and customer_id and flags & ARRIVED:
+                sources = self._with(tenant_no, customer_id, source)
             if flags & LISTED or len(sources) > 1:
                 found = True
         return found
 
     def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[Call]]) -> None:
         """Bring the list of calls in line with a node."""
-        customer_id = node.identity.customer_id
-        counts = (
-            customer_id != ""
-            and len(self._sources_of(tenant_no, customer_id)) > 1
-            and standing(node, ECHO) is Standing.RECORD
-        )
+        customer_id = node.identity.customer_id or self._store.assignment(tenant_no, tree.trace_id)
+        counts = customer_id != "" and len(self._sources_of(tenant_no, customer_id)) > 1 and _is_record(node)
         customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
         call = _call(tree, node)
         if node.flags & LISTED:
@@ -159,7 +159,9 @@ class Echoes:
         ):
             tree = self._tree_of(tenant_no, trace_id)
             node = tree.find(span_id)
-            if node is None or node.event_no != event_no or node.flags & LISTED or not _is_call(node):
+            if node is None or node.flags & LISTED or not _is_call(node) or not _is_record(node):
+                continue
+            if node.event_no != event_no and not node.flags & STRUCK:
                 continue
             if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
                 continue
@@ -248,10 +250,16 @@ def _call(tree: Tree, node: Node) -> Call:
     span = tree.span(node)
     if span.role == Role.TOOL and span.tokens is None and node.first_child:
         ask_inside(tree, node)
-    return call_of(span, node.fuller)
+    call = call_of(span, node.fuller)
+    return struck(call) if node.flags & STRUCK else call
 
 
 def _is_call(node: Node) -> bool:
     """Whether a node is one that others may tell of too: a call, or an agent of whose calls it tells none."""
     flags = node.flags
     return flags & ARRIVED > 0 and (flags & ROLE_MASK in _CALLS or flags & UNSEEN > 0)
+
+
+def _is_record(node: Node) -> bool:
+    """Whether a call is the record among the spans of its trace, if it was taken back by hand, too."""
+    return standing(node, ECHO | STRUCK) is Standing.RECORD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, tells_of
+from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, struck, tells_of
 
 _COLUMNS = "start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth"
 
@@ -45,6 +45,13 @@ class CallRows:
             (call.input, call.output, customer_no, *call[:3], call.input, call.output),
         )
         return changed.rowcount > 0
+
+    def strike(self, customer_no: int, call: Call) -> None:
+        """Note that a listed call was taken back by hand; nothing if it is not listed."""
+        self._db.execute(
+            "UPDATE calls SET worth = ? WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
+            (struck(call).worth, customer_no, *call[:3]),
+        )
 
     def mark(self, customer_no: int, call: Call, echo: bool) -> None:
         """Note whether a call is an echo."""
