@@ -104,11 +104,22 @@ def _by_another_field(price: Price) -> Price:
     return price
 
 
+def right_catalog() -> Catalog:
+    """That of the readings, with a product of another type beside, which comes first."""
+    document: Any = export(replace(readings.catalog(), recorded_metrics=()))
+    document["rate_plans"].append({"code": "calls"})
+    document["products"].append({"code": "calls", "type": "API", "rate_plan": "calls"})
+    document["customers"][0]["products"].append("calls")
+    return parse(document)
+
+
 def wrong_catalogs() -> list[Catalog]:
     """Ways in which the plan of a customer can be wrong for a while."""
-    right = replace(readings.catalog(), recorded_metrics=())
-    document: Any = export(right)
-    plan = document["rate_plans"][0]
+    document: Any = export(right_catalog())
+    plan, calls = document["rate_plans"][0], document["rate_plans"][2]
+    calls["prices"] = [price for price in plan["prices"] if price["metric"] == "pages"]
+    other_product = parse(document)
+    calls["prices"] = []
     prices = plan["prices"]
     plan["prices"] = []
     without_prices = parse(document)
@@ -119,14 +130,14 @@ def wrong_catalogs() -> list[Catalog]:
     plan["prices"] = prices
     document["products"][1]["rate_plan"] = "pro"
     other_plan = parse(document)
-    return [without_prices, other_dimension, other_plan]
+    return [without_prices, other_dimension, other_plan, other_product]
 
 
 @given(st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_an_edit_that_is_undone_leaves_no_trace_on_the_bill(data: st.DataObject) -> None:
-    """Usage that came while a plan lacked a price, or had another dimension, reads as if it never had."""
-    right = replace(readings.catalog(), recorded_metrics=())
+    """Usage that came while a plan lacked a price, had another dimension, or was another product's reads as if not."""
+    right = right_catalog()
     wrong = data.draw(st.sampled_from(wrong_catalogs()))
     early, late = data.draw(events()), data.draw(events())
     late = [{**event, "idempotencyKey": f"late {event['idempotencyKey']}"} for event in late]

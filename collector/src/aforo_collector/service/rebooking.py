@@ -9,8 +9,7 @@ under the teams that it was booked under.
 
 from __future__ import annotations
 
-from aforo_collector.domain.catalog import Catalog, RatePlan
-from aforo_collector.domain.metrics import PRODUCT_TYPES
+from aforo_collector.domain.catalog import Catalog
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .writer import Writer
@@ -27,18 +26,24 @@ def newly_known(before: Catalog, after: Catalog) -> list[str]:
         for customer in after.customers
         if (known := before.customer(customer.id)) is None
         or set(known.terms) != set(customer.terms)
-        or any(
-            _asked(after.basis(customer.id, kind)) - _asked(before.basis(customer.id, kind))
-            for kind in PRODUCT_TYPES
-        )
+        or not _asked(after, customer.id) <= _asked(before, customer.id)
     ]
 
 
-def _asked(plan: RatePlan | None) -> set[tuple[str, str | None]]:
-    """What a plan has to find in the events: each metric that it prices, and the field that the price goes by."""
-    if plan is None:
-        return set()
-    return {("", None), *((price.metric, price.terms.dimension) for price in plan.prices)}
+def _asked(catalog: Catalog, customer_id: str) -> set[tuple[str | None, ...]]:
+    """What a customer's plans have to find in the events, and of what product type those are that name none.
+
+    The former is each metric that a plan prices, and the field that the price goes by; the latter the first product
+    type whose plan prices the metric.
+    """
+    asked: set[tuple[str | None, ...]] = set()
+    first: dict[str, str] = {}
+    for kind, plan in catalog.plans_of(customer_id):
+        asked.add((kind,))
+        for price in plan.prices:
+            asked.add((kind, price.metric, price.terms.dimension))
+            first.setdefault(price.metric, kind)
+    return asked | set(first.items())
 
 
 def rebook(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
