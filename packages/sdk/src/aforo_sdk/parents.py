@@ -56,12 +56,6 @@ class Inside:
             around = get_current()
         self.ambient = trace.get_current_span(around) if around else trace.INVALID_SPAN
 
-    def paid_by(self, payer: Identity) -> "Inside":
-        """The same place on another bill."""
-        place = Inside(self.trace_id, self.span_id, payer, self.agent_name)
-        place.ambient = self.ambient
-        return place
-
     def enter(self) -> None:
         """Begin a stretch."""
         self._token = here.set(self)
