@@ -144,7 +144,7 @@ async def _of_writer(request: Request, error: Exception) -> Response:
 
 async def _of_store(request: Request, error: Exception) -> Response:
     logger.error("the store failed", exc_info=error)
-    detail = f"the store does not work ({error}); nothing was changed, send it again after 2 s"
+    detail = f"the store does not work ({error}); nothing is lost that was answered, send it again after 2 s"
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
 
 

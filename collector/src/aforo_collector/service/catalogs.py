@@ -65,7 +65,12 @@ class Catalogs:
         catalog = parse(document)
         with self._pricing:
             if catalog == self.catalog(tenant_no) and tenant_no in self._catalogs:
-                return {"changed": False, "rebooked": 0, "repriced": 0}
+                # Whoever applies it again may have been told of a full disk: finish what was left.
+                return {
+                    "changed": False,
+                    "rebooked": rebook(self._store, self._writer, tenant_no),
+                    "repriced": 0,
+                }
             return self._apply(tenant_no, catalog, lambda _catalog, _now_ns: None)
 
     def edit(self, tenant_no: int, change: Change, also: Also) -> Catalog:
@@ -103,7 +108,7 @@ class Catalogs:
         try:
             self._writer.command(replace).result()
         except BaseException:
-            self._writer.command(lambda _: self._use(tenant_no, before)).result()
+            self._writer.run(lambda _: self._use(tenant_no, before))
             raise
         return {
             "changed": True,

@@ -58,6 +58,6 @@ def rebook(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
         return booked
 
     booked = 0
-    while (more := writer.command(some).result()) is not None:
+    while (more := writer.run(some)) is not None:
         booked += more
     return booked

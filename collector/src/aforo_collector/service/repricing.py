@@ -16,7 +16,7 @@ def reprice(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
     crash leaves undone is done at the next start.
     """
     intake = writer.intake
-    events: list[int] = writer.command(lambda _: store.unpriced(tenant_no)).result()
+    events: list[int] = writer.run(lambda _: store.unpriced(tenant_no))
     booked = 0
     for at in range(0, len(events), EVENTS_AT_ONCE):
         some = events[at : at + EVENTS_AT_ONCE]
@@ -24,5 +24,5 @@ def reprice(store: SqliteWriter, writer: Writer, tenant_no: int) -> int:
         def book(now_ns: int, some: list[int] = some) -> int:
             return sum(intake.reprice(tenant_no, event_no, now_ns) for event_no in some)
 
-        booked += writer.command(book).result()
+        booked += writer.run(book)
     return booked

@@ -25,10 +25,15 @@ QUEUE_LENGTH_MAX = 256
 GROUP_LENGTH_MAX = 64
 GROUP_SPANS_MAX = 8_192
 SWEEP_INTERVAL_S = 1
+ROOM_INTERVAL_S = 1
 
 
 class QueueFull(Exception):
     """The writer is behind; nothing of the request was recorded, and it should be sent again shortly."""
+
+
+class Stopped(QueueFull):
+    """The writer writes no more; nothing was recorded, and it should be sent again to the next collector."""
 
 
 @dataclass(slots=True)
@@ -61,6 +66,8 @@ class Writer:
         self.chores: list[Callable[[int], bool]] = []
         self._clock_ns = clock_ns
         self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_LENGTH_MAX)
+        self._putting = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="aforo-writer", daemon=True)
 
     def start(self) -> None:
@@ -68,8 +75,10 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is queued and end the thread."""
-        self._queue.put(None)
+        """Finish what is queued and end the thread; whoever comes later is told, and waits for no answer."""
+        with self._putting:
+            self._stopped = True
+            self._queue.put(None)
         self._thread.join()
 
     @property
@@ -115,15 +124,33 @@ class Writer:
         """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""
         return self._put(_Work(run))
 
+    def run(self, run: Callable[[int], Any]) -> Any:
+        """As `command`, for work that nobody would ask for again: waits for room, and for the commit.
+
+        Raises `Stopped`, and whatever `run` raises.
+        """
+        while True:
+            try:
+                future = self.command(run)
+            except Stopped:
+                raise
+            except QueueFull:
+                time.sleep(ROOM_INTERVAL_S)
+            else:
+                return future.result()
+
     def probe(self) -> Future[None]:
         """Queue a transaction that changes nothing and writes all the same: done, the way to the disk works."""
         return self.command(lambda _: self._store.rewrite())
 
     def _put(self, work: _Work) -> Future[Any]:
-        try:
-            self._queue.put_nowait(work)
-        except queue.Full:
-            raise QueueFull(f"{QUEUE_LENGTH_MAX} requests are waiting to be written") from None
+        with self._putting:
+            if self._stopped:
+                raise Stopped("the collector is stopping")
+            try:
+                self._queue.put_nowait(work)
+            except queue.Full:
+                raise QueueFull(f"{QUEUE_LENGTH_MAX} requests are waiting to be written") from None
         return work.future
 
     def _run(self) -> None:

@@ -1,0 +1,102 @@
+"""The writer when it is busy, and when it stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from aforo_collector.service import rebooking, writer
+from aforo_collector.service.catalogs import Catalogs
+from aforo_collector.service.writer import QueueFull, Stopped, Writer
+
+from . import readings
+from .catalogs import catalog_for
+from .engine import NOW_NS, Engine
+
+EVENTS = 40
+METRIC = "agentic_api.tool_calls"
+
+
+@contextmanager
+def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A store with usage of a customer that the catalog does not have, which is booked again event by event."""
+    monkeypatch.setattr(rebooking, "EVENTS_AT_ONCE", 1)
+    with readings.engine() as made:
+        made.intake.contracts.use(made.tenant_no, made.catalog)
+        at = {"customerId": "later", "metricName": METRIC, "quantity": 1, "toolName": "lookup"}
+        made.submit(*({**at, "idempotencyKey": f"k{number}"} for number in range(EVENTS)))
+        yield made
+
+
+def billed(made: Engine, catalogs: Catalogs) -> str:
+    """What the customer owes."""
+    made.catalog = catalogs.catalog(made.tenant_no)
+    invoice = readings.reading(made).invoice_preview(made.tenant_no, "later")
+    assert invoice is not None
+    return str(invoice["total"])
+
+
+def test_a_catalog_that_is_applied_while_the_collector_stops_is_finished_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for a writer that has stopped, and what it left is done at the next start."""
+    with used(monkeypatch) as made:
+        stopping: list[threading.Thread] = []
+
+        def clock_ns() -> int:
+            if first.commits == 5 and not stopping:
+                stopping.append(threading.Thread(target=first.stop))
+                stopping[0].start()
+            return NOW_NS
+
+        first = Writer(made.store, made.intake, made.policy, clock_ns)
+        catalogs = Catalogs(made.store, first)
+        ended: list[type[BaseException]] = []
+
+        def apply() -> None:
+            try:
+                catalogs.apply(made.tenant_no, catalog_for("later"))
+            except Stopped as error:
+                ended.append(type(error))
+
+        applying = threading.Thread(target=apply, daemon=True)
+        first.start()
+        applying.start()
+        applying.join(20)
+        assert ended == [Stopped]
+        stopping[0].join()
+
+        second = Writer(made.store, made.intake, made.policy, lambda: NOW_NS)
+        second.start()
+        again = Catalogs(made.store, second)
+        again.start(made.tenant_no, catalogs.catalog(made.tenant_no))
+        again.catch_up(made.tenant_no)
+        second.stop()
+        assert billed(made, again) == "0.04"
+
+
+def test_a_catalog_that_is_applied_while_the_writer_is_behind_is_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Usage is booked again however much waits to be written; a request is told that there is no room."""
+    monkeypatch.setattr(writer, "QUEUE_LENGTH_MAX", 1)
+    with used(monkeypatch) as made:
+
+        def clock_ns() -> int:
+            if 2 <= busy.commits < 100 and not busy.waiting:
+                busy.command(lambda _: None)
+                with pytest.raises(QueueFull):
+                    busy.command(lambda _: None)
+            return NOW_NS
+
+        busy = Writer(made.store, made.intake, made.policy, clock_ns)
+        catalogs = Catalogs(made.store, busy)
+        busy.start()
+        try:
+            meta = catalogs.apply(made.tenant_no, catalog_for("later"))
+        finally:
+            busy.stop()
+        assert meta == {"changed": True, "rebooked": EVENTS, "repriced": 0}
+        assert billed(made, catalogs) == "0.04"
