@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -100,3 +102,43 @@ def test_a_catalog_that_is_applied_while_the_writer_is_behind_is_finished(
             busy.stop()
         assert meta == {"changed": True, "rebooked": EVENTS, "repriced": 0}
         assert billed(made, catalogs) == "0.04"
+
+
+def test_a_catalog_that_could_not_be_kept_rates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written right after a catalog that the disk had no room for is rated by the one before."""
+    with used(monkeypatch) as made:
+        behind = Writer(made.store, made.intake, made.policy, lambda: NOW_NS)
+        catalogs = Catalogs(made.store, behind)
+        catalogs.start(made.tenant_no, made.catalog)
+        put = made.store.put_catalog
+
+        def put_too_much(tenant_no: int, body: str, now_ns: int) -> None:
+            put(tenant_no, body, now_ns)
+            monkeypatch.setattr(made.store, "commit", fail)
+
+        def fail(_policy: object) -> None:
+            monkeypatch.undo()
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(made.store, "put_catalog", put_too_much)
+        ended: list[str] = []
+
+        def apply() -> None:
+            try:
+                catalogs.apply(made.tenant_no, catalog_for("acme"))
+            except sqlite3.OperationalError as error:
+                ended.append(str(error))
+
+        applying = threading.Thread(target=apply, daemon=True)
+        applying.start()
+        while not behind.waiting:
+            time.sleep(0.01)
+        event = {"customerId": "acme", "metricName": "scans", "quantity": 1, "idempotencyKey": "k"}
+        recorded = behind.submit(lambda: made.submission(event), 1)
+        behind.start()
+        assert recorded.result().recorded == 1
+        applying.join()
+        behind.stop()
+        assert ended == ["database or disk is full"]
+        assert catalogs.catalog(made.tenant_no) == made.catalog
+        assert made.query("SELECT revenue FROM usage_events ORDER BY event_no DESC LIMIT 1") == [("1",)]

@@ -36,7 +36,7 @@ from aforo_collector.service.tokens import Tokens
 from aforo_collector.service.uploads import Uploads
 from aforo_collector.service.webhook_sources import WebhookSources
 from aforo_collector.service.webhooks import Webhooks
-from aforo_collector.service.writer import Writer
+from aforo_collector.service.writer import Stopped, Writer
 from aforo_collector.settings import Settings
 from aforo_collector.store.credential_rows import (
     StoredSecret,
@@ -175,12 +175,16 @@ def _load_catalogs(database: Database, catalogs: Catalogs, developer: Credential
 
 
 def _warm_up(catalogs: Catalogs, tenant_nos: Iterable[int]) -> None:
-    try:
-        for tenant_no in tenant_nos:
+    for tenant_no in tenant_nos:
+        try:
             catalogs.book(tenant_no).preload()
             catalogs.catch_up(tenant_no)
-    except Exception:
-        logger.exception("costs that were unknown were not looked up again; it is tried at the next start")
+        except Stopped:
+            return
+        except Exception:
+            logger.exception(
+                "what was unknown of a tenant was not looked up again; it is tried at the next start"
+            )
 
 
 def _asked(database: Database, question: Callable[..., Any], *parameters: Any) -> Any:

@@ -86,12 +86,19 @@ class Catalogs:
             self._apply(tenant_no, catalog, also)
         return catalog
 
-    def begin(self, tenant_no: int, like_no: int, now_ns: int) -> None:
-        """Let a tenant without a catalog begin with another one's; in a transaction of the writer."""
-        if tenant_no not in self._catalogs and like_no in self._catalogs:
-            catalog = self.catalog(like_no)
-            self._store.put_catalog(tenant_no, json.dumps(export(catalog)), now_ns)
-            self._use(tenant_no, catalog)
+    def begin(self, tenant_no: int, like_no: int, now_ns: int) -> bool:
+        """Let a tenant without a catalog begin with another one's, in a transaction of the writer; whether it did."""
+        if tenant_no in self._catalogs or like_no not in self._catalogs:
+            return False
+        catalog = self.catalog(like_no)
+        self._store.put_catalog(tenant_no, json.dumps(export(catalog)), now_ns)
+        self._use(tenant_no, catalog)
+        return True
+
+    def forget(self, tenant_no: int) -> None:
+        """Undo `begin`, of which the transaction was rolled back."""
+        self._use(tenant_no, EMPTY_CATALOG)
+        del self._catalogs[tenant_no], self._books[tenant_no]
 
     def _apply(self, tenant_no: int, catalog: Catalog, also: Also) -> dict[str, Any]:
         before = self.catalog(tenant_no)
@@ -105,11 +112,7 @@ class Catalogs:
                 self._store.plan_rebooking(tenant_no, customer_id)
             self._use(tenant_no, catalog)
 
-        try:
-            self._writer.command(replace).result()
-        except BaseException:
-            self._writer.run(lambda _: self._use(tenant_no, before))
-            raise
+        self._writer.command(replace, undo=lambda: self._use(tenant_no, before)).result()
         return {
             "changed": True,
             "rebooked": rebook(self._store, self._writer, tenant_no),

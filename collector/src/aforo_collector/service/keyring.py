@@ -131,18 +131,24 @@ class Keyring:
         The number of its tenant and the time are filled in; `also` runs in the same transaction.
         """
         secret = new_secret(secret_prefix(draft))
+        begun: list[int] = []
 
         def write(now_ns: int) -> Credential:
             owner_no, tenant_no = self._store.tenant(draft.owner_id), self._store.tenant(draft.tenant_id)
-            self._catalogs.begin(tenant_no, owner_no, now_ns)
+            if self._catalogs.begin(tenant_no, owner_no, now_ns):
+                begun.append(tenant_no)
             made = replace(draft, tenant_no=tenant_no, created_ns=now_ns)
             self._store.credentials.put(made)
             self._store.credentials.put_secret(StoredSecret(digest_of(secret), made.key_id, 0))
             also(made, now_ns)
             return made
 
+        def undo() -> None:
+            for tenant_no in begun:
+                self._catalogs.forget(tenant_no)
+
         with self._changing:
-            made: Credential = self._writer.command(write).result()
+            made: Credential = self._writer.command(write, undo).result()
             self._credentials[made.key_id] = made
             self._secrets[digest_of(secret)] = StoredSecret(digest_of(secret), made.key_id, 0)
         return made, secret

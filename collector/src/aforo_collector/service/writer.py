@@ -42,6 +42,7 @@ class _Work:
 
     take: Callable[[int], Any]
     spans: int = 0
+    undo: Callable[[], None] = lambda: None
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -120,9 +121,12 @@ class Writer:
         """
         return self._put(_Work(run, max(1, events)))
 
-    def command(self, run: Callable[[int], Any]) -> Future[Any]:
-        """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""
-        return self._put(_Work(run))
+    def command(self, run: Callable[[int], Any], undo: Callable[[], None] = lambda: None) -> Future[Any]:
+        """Queue `run(now_ns)` as a transaction of its own, after everything queued before it.
+
+        If it is rolled back, `undo` takes back what `run` changed in memory, before anything else is written.
+        """
+        return self._put(_Work(run, undo=undo))
 
     def run(self, run: Callable[[int], Any]) -> Any:
         """As `command`, for work that nobody would ask for again: waits for room, and for the commit.
@@ -237,6 +241,8 @@ class Writer:
         except BaseException:
             self.intake.forget()
             self._store.rollback()
+            for work in group:
+                work.undo()
             raise
         return results
 
