@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aforo_collector.domain.money import plain
 from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +64,33 @@ def test_a_bad_span_is_rejected_with_its_reason_alone(engine: Engine, code: str,
     assert receipt.rejections[0].detail
     assert engine.query("SELECT code, position FROM quarantine") == [(code, 1)]
     assert engine.query("SELECT count(*), sum(input) FROM usage_events") == [(2, 200)]
+
+
+@pytest.mark.parametrize(
+    ("said", "cost"),
+    [
+        *((value, value) for value in ("0.5", "0.00001", "0")),
+        (0.00001, "0.00001"), (2.5e-07, "0.00000025"), (1e16, "10000000000000000"), (0.1, "0.1"), (3, "3"),
+        ("25e-6", "0.000025"), ("0.50", "0.5"),
+        *((value, None) for value in (-2, -0.5, float("nan"), float("inf"), 1e40, "-1", "1e-45", "free", "0x1")),
+    ],
+)  # fmt: skip
+def test_a_cost_is_what_it_says_in_any_spelling(
+    engine: Engine, said: str | int | float, cost: str | None
+) -> None:
+    """Text, integer or double, with an exponent or without: exact, or refused; a cheap call is no wrong one."""
+    tool = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "lookup",
+        "aforo.customer.id": "acme",
+    }
+    [receipt] = engine.send(body([span(1, **tool, **{"aforo.provider_cost": said})]))
+
+    assert [rejection.code for rejection in receipt.rejections] == (
+        ["INVALID_ATTRIBUTE"] if cost is None else []
+    )
+    billed = [plain(Decimal(row[0])) for row in engine.query("SELECT cost FROM usage_events")]
+    assert billed == ([] if cost is None else [cost])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -205,7 +208,10 @@ def test_a_wrong_catalog_fails_with_every_problem(run: Run, tmp_path: Path) -> N
         ("price show made-up-model", 3),
         ("session list --api-key wrong", 1),
         ("session list --endpoint http://127.0.0.1:9", 5),
+        ("session list --api-key wröng", 2),
         ("session list --endpoint nonsense", 2),
+        ("session list --endpoint http://[::1", 2),
+        ("session list --endpoint http://localhost:99999", 2),
         ("session --help", 0),
     ],
 )
@@ -216,6 +222,41 @@ def test_exit_codes_say_what_happened(run: Run, words: str, code: int) -> None:
     if code:
         assert ran.err
         assert "Traceback" not in ran.err
+
+
+def test_a_name_leads_to_nothing_else(run: Run, collector: Running) -> None:
+    """Whatever an id is made of, a command asks for the thing of that id, and never for another path."""
+    acme = customer()
+    ids = [f"{acme}{rest}" for rest in ("/..", "?x=1", "#1", "%2e%2e", "/../void", " é\N{GRINNING FACE}")]
+    for event_id in (".", "..", *ids):
+        sent = run("event", "send", "api_calls", "1", "--customer", acme, "--key", event_id)
+        assert sent.code == 0, sent.err
+        assert json.loads(run("event", "void", event_id, "--format", "json").out)[-1]["type"] == "void"
+    for trick in ("../customers/x", "..", "x?y"):
+        for words in (("sources", "remove"), ("sources", "rotate"), ("trigger", "--dry-run"), ("replay",)):
+            ran = run("webhook", *words, trick)
+            assert (ran.code, "there is no customer" in ran.err) == (3, False), (words, trick, ran)
+
+
+def test_names_of_any_script_are_printed_in_any_locale(collector: Running) -> None:
+    """What goes to a program is UTF-8, also where the locale knows ASCII alone."""
+    acme = f"é\N{GRINNING FACE}{customer()}"
+    collector.http.post("/v1/ingest", json={"customerId": acme, "metricName": "api_calls", "quantity": 1})
+    for shape in ("json", "ndjson", "csv", "table"):
+        command = [
+            sys.executable,
+            "-m",
+            "aforo_collector",
+            "event",
+            "list",
+            "--customer",
+            acme,
+            "--format",
+            shape,
+        ]
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "AFORO_ENDPOINT": collector.url}
+        ran = subprocess.run(command, env=environment, capture_output=True, check=True)
+        assert acme in ran.stdout.decode()
 
 
 def test_unpriced_calls_fail_the_check(run: Run, collector: Running) -> None:

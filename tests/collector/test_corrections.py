@@ -1,17 +1,14 @@
-"""Corrections by hand: events taken back and amended, what was set aside assigned and sent again."""
+"""Corrections by hand: events taken back and amended."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from aforo_collector.domain.identity import Identity
 from aforo_collector.pipeline.admit import Refused
 from aforo_collector.service.corrections import Corrections, NoSuchEvent, NotCorrectable
-from aforo_collector.service.quarantine import Quarantine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +33,8 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "occurredAt": (NOW_S, NOW_S - 5_000, NOW_S - 5_001),
     "executionDurationMs": (1, 700_000),
     "agentId": ("a-1", "a-2"),
+    "teamId": ("t-1", "t-2", None),
+    "appId": ("app-1", "app-2", None),
 }
 """What else an amendment may say of whose and when an event is."""
 CHAT = {
@@ -186,6 +185,37 @@ def test_another_customers_team_does_not_come_along() -> None:
         ).duplicates
 
 
+def test_an_amendment_knows_better_than_the_credential_whose_an_event_is() -> None:
+    """Team and app are as an amendment says, whatever the key or the event said before; both stay otherwise."""
+    with readings.engine() as made:
+        made.submit({**EVENT, "appId": "sent"}, caller=Identity(team_id="key's"))
+        for changes, whose in (
+            ({"quantity": 5}, ("key's", "sent")), ({"teamId": "t-1"}, ("t-1", "sent")),
+            ({"app_id": "app-1"}, ("t-1", "app-1")), ({"teamId": None, "appId": None}, (None, None)),
+            ({"quantity": 6}, (None, None)),
+        ):  # fmt: skip
+            assert amend(made, "e/1", **changes)
+            [view] = bills(made)[0]
+            assert (view["teamId"], view["appId"]) == whose
+
+
+def test_an_event_is_not_taken_for_a_metric_of_another() -> None:
+    """`KEY#metric` is what is derived of an event, and nothing else is: an unknown key corrects no other event."""
+    call = {**EVENT, "metadata": {"model": "m-1", "input_tokens": 10}}
+    with readings.engine() as made:
+        made.submit({**EVENT, "idempotencyKey": "order"}, {**call, "idempotencyKey": "call"})
+        before = bills(made)
+        for unknown in ("order#2", "order#", "order#scans", "call#pages#pages", "#order"):
+            with pytest.raises(NoSuchEvent):
+                void(made, unknown)
+            with pytest.raises(NoSuchEvent):
+                amend(made, unknown, quantity=9)
+        assert bills(made) == before
+        [derived] = [v["eventId"] for v in before[0] if v["metricName"] == "agentic_api.input_tokens"]
+        assert void(made, derived), "with one metric of an event goes all that it was billed for"
+        assert [view["eventId"] for view in bills(made)[0]] == ["order"]
+
+
 def test_an_event_has_a_history() -> None:
     """Recorded, voided, recorded again: every booking is there, in sequence, and refers to the one before."""
     with readings.engine() as made:
@@ -222,6 +252,61 @@ def test_a_span_that_was_voided_stays_so() -> None:
             amend(made, event["eventId"], quantity=1)
 
 
+ID = {"gen_ai__response__id": "r-1"}
+TOOL = {
+    "gen_ai__operation__name": "execute_tool",
+    "gen_ai__tool__name": "lookup",
+    "gen_ai__tool__call__id": "c-1",
+}
+FULLER = {**CHAT, "gen_ai__usage__cache_read__input_tokens": 5}
+COPIES: dict[str, list[dict[str, Any]]] = {
+    "siblings": [span(1, **CHAT, **ID), span(2, start_s=0.5, **FULLER, **ID)],
+    "siblings that are tools": [span(1, **TOOL), span(2, error=True, **TOOL)],
+    "in two traces": [
+        span(1, source="aforo", **CHAT),
+        span(2, trace=2, source="other", start_s=0.5, **FULLER),
+    ],
+    "the client inside": [span(1, **CHAT), span(2, 1, **CHAT)],
+    "a bare client inside": [span(1, **CHAT), span(2, 1, gen_ai__operation__name="chat")],
+    "the framework around": [span(1, 2, **CHAT), span(2, **FULLER)],
+    "the server's tool inside": [span(1, **TOOL), span(2, 1, **TOOL)],
+    "the framework's tool around": [span(1, 2, **TOOL), span(2, **TOOL)],
+}
+"""Two spans of one call, each kind in a way of its own."""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_call_that_was_voided_stays_so_whoever_else_tells_of_it(
+    kind: str, later: bool, restarted: bool
+) -> None:
+    """No other span of the call brings it back, known before or come later, when its trace is looked at again."""
+    turned = [] if "bare" in kind else [COPIES[kind][::-1]]  # a call without tokens may be another one
+    for first, second in [COPIES[kind], *turned]:
+        with readings.engine() as made:
+            whose = {"aforo__customer__id": "acme"}
+            copies = [
+                one | {"attributes": one["attributes"] | {"aforo.customer.id": "acme"}}
+                for one in (first, second)
+            ]
+            made.send(body(copies[:1] if later else copies))
+            reading = readings.reading(made)
+            while events := reading.usage_events(made.tenant_no, customer_id="acme")["items"]:
+                assert void(made, events[0]["eventId"])
+            if restarted:
+                made.restart()
+            more = [
+                span(number, parent, trace, start_s=9, **whose)
+                for number, parent, trace in ((8, 1, 1), (9, 2, 1), (9, 2, 2))
+            ]
+            made.send(body([*copies[1:], *more]))
+            made.send(body([span(10, trace=3, source="another", **CHAT, start_s=2_000, **whose)]))
+
+            items = readings.reading(made).usage_events(made.tenant_no, customer_id="acme")["items"]
+            assert {item["spanId"] for item in items} == {f"{10:016x}"}, first["span_id"]
+
+
 def test_what_cannot_be_corrected_says_why() -> None:
     """Unknown events, final events, other keys, and what no event may say are refused and change nothing."""
     with readings.engine() as made:
@@ -242,83 +327,3 @@ def test_what_cannot_be_corrected_says_why() -> None:
         with pytest.raises(Refused, match="negative"):
             amend(made, "e/1", quantity=-1)
         assert bills(made) == before
-
-
-def test_spans_without_a_customer_can_be_assigned() -> None:
-    """Assigning one span of a trace bills all its spans that name nobody, and what comes later too."""
-    with readings.engine() as made:
-        made.send(body([span(1, **CHAT), span(2, **CHAT)]))
-        reading = readings.reading(made)
-        aside = reading.quarantine(made.tenant_no)["items"]
-        assert {one["code"] for one in aside} == {"NO_CUSTOMER"}
-        quarantine = Quarantine(made.store, made.intake)
-        number = int(aside[0]["quarantineId"])
-        assert work(made, lambda now: quarantine.assign(made.tenant_no, number, "acme", now))
-        made.restart()
-        made.send(body([span(3, **CHAT)]))
-
-        assert reading.quarantine(made.tenant_no)["items"] == []
-        steps = [
-            view for view in readings.reading(made).usage_events(made.tenant_no, customer_id="acme")["items"]
-            if view["metricName"].endswith("steps")
-        ]  # fmt: skip
-        assert len(steps) == 3
-
-
-def test_what_was_refused_can_be_sent_again_put_right() -> None:
-    """A refused event is kept, and recorded from the quarantine once what was wrong with it is right."""
-    with readings.engine() as made:
-        report = made.submit({**EVENT, "metricName": "nothing"}, {**EVENT, "quantity": Decimal(4)}, EVENT)
-        assert (report.recorded, report.rejected, report.conflicts) == (1, 1, 1)
-        quarantine = Quarantine(made.store, made.intake)
-        conflict, refused = (
-            int(one["quarantineId"]) for one in readings.reading(made).quarantine(made.tenant_no)["items"]
-        )
-
-        def replay(number: int, **changes: Any) -> Any:
-            return work(made, lambda now: quarantine.replay(made.tenant_no, number, changes, now))
-
-        assert replay(refused).verdict == "rejected"
-        assert replay(refused, metricName="scans", idempotency_key="e/2").verdict == "recorded"
-        assert replay(conflict).verdict == "conflict"
-        assert replay(conflict, idempotencyKey="e/3").verdict == "recorded"
-        assert replay(conflict) is None
-        assert readings.reading(made).quarantine(made.tenant_no)["items"] == []
-        balance = readings.reading(made).intake_balance(made.tenant_no)
-        outcomes = ("recorded", "duplicates", "conflicts", "rejected")
-        assert balance["received"] == sum(balance[name] for name in outcomes)
-
-
-def test_customers_that_are_not_in_the_catalog_can_be_refused() -> None:
-    """Under `unknown_customers = "reject"` their usage is set aside, and billed from there once they are in."""
-    catalog = readings.catalog()
-    strict = replace(catalog, unknown_customers="reject")
-    with readings.engine(replace(strict, customers=())) as made:
-        call = span(1, **CHAT, aforo__customer__id="acme", aforo__session__id="s-1")
-        made.bring(body([call]), made.submission(EVENT))
-        reading = readings.reading(made)
-        aside = reading.quarantine(made.tenant_no)["items"]
-        assert [one["code"] for one in aside] == ["UNKNOWN_CUSTOMER", "UNKNOWN_CUSTOMER"]
-        assert reading.usage_events(made.tenant_no, customer_id="acme")["items"] == []
-
-        made.catalog = strict
-        made.intake.contracts.use(made.tenant_no, strict)
-        quarantine = Quarantine(made.store, made.intake)
-        replayed = {
-            work(
-                made, lambda now, n=int(one["quarantineId"]): quarantine.replay(made.tenant_no, n, {}, now)
-            ).verdict
-            for one in aside
-        }
-        got = bills(made)
-        assert replayed == {"reviewed", "recorded"}
-        assert readings.reading(made).quarantine(made.tenant_no)["items"] == []
-
-    with readings.engine(strict) as made:
-        made.bring(body([call]), made.submission(EVENT))
-        expected = bills(made)
-    doors = [
-        view.pop("door") for part in (got, expected) for listed in part for view in listed if "door" in view
-    ]
-    assert "quarantine" in doors
-    assert got == expected

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aforo_collector.domain.echoes import Call, echoes_of
+from aforo_collector.service.quarantine import Quarantine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,32 @@ def test_two_calls_at_once_each_told_twice_are_two(engine: Engine) -> None:
     )
 
     assert billed(engine) == [(1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("nameless", [[1], [2], [1, 2]])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_trace_that_was_assigned_is_told_of_twice_like_any_other(
+    engine: Engine, nameless: list[int], late: bool, restarted: bool
+) -> None:
+    """Whose calls they are may be known by hand only, before or after the others come: they are billed once."""
+    spans = [told_by(OURS, 1, **CHAT, **DETAILS), told_by(OTHER, 2, 0.1, **CHAT, **TOKENS)]
+    for number in nameless:
+        del spans[number - 1]["attributes"]["aforo.customer.id"]
+    sent = [spans[number - 1] for number in nameless] if late else spans
+    engine.send(body(sent))
+    quarantine = Quarantine(engine.store, engine.intake)
+    for (number,) in engine.query("SELECT quarantine_no FROM quarantine"):
+        engine.store.begin()
+        assert quarantine.assign(engine.tenant_no, number, "acme", engine.now_ns)
+        engine.intake.finish(engine.now_ns)
+        engine.store.commit(engine.policy)
+    if restarted:
+        engine.restart()
+    engine.send(body([one for one in spans if one not in sent]))
+    engine.send(body([span(3, number, trace=number, **ACME) for number in (1, 2)]))
+
+    assert billed(engine) == [(1, 110)]
 
 
 @pytest.mark.parametrize(

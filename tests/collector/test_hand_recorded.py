@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aforo_collector.domain.catalog_file import parse
+from aforo_collector.domain.usage import Kind
 
 from . import readings
 from .engine import Engine, body, span
@@ -60,6 +61,22 @@ def test_filters_and_outcomes_decide_what_counts(engine: Engine, metadata: str, 
     assert receipt.recorded == 1
     assert invoice is not None
     assert invoice["total"] == amount
+
+
+def test_what_was_recorded_is_not_booked_again_when_its_trace_is_looked_at(engine: Engine) -> None:
+    """A span below, or an assigned trace, changes nothing of usage that was billed; nor does a filter of today."""
+    said = '{"status_code": 200, "executionStatus": "SUCCESS"}'
+    engine.send(body([readings.recorded(1, "requests", "3", said, aforo__customer__id="acme")]))
+    stricter = parse({**CATALOG, "billable_units": [{"name": "requests", "filter": [
+        {"field": "status_code", "operator": "LESS_THAN", "value": "100"}]}]})  # fmt: skip
+    engine.intake.contracts.use(engine.tenant_no, stricter)
+    engine.send(body([span(2, 1)]))
+    engine.store.begin()
+    engine.intake.review(engine.tenant_no, (1).to_bytes(16))
+    engine.intake.finish(engine.now_ns)
+    engine.store.commit(engine.policy)
+
+    assert engine.query("SELECT kind, quantity FROM usage_events") == [(int(Kind.USAGE), "3")]
 
 
 def test_a_trace_of_refused_spans_keeps_its_number(engine: Engine) -> None:

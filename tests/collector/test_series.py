@@ -43,7 +43,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "idempotencyKey": st.sampled_from(["k1", "k2", "k3"]),
     "quantity": st.sampled_from([0, 1, 2, True, Decimal("1.0"), Decimal("2.50"), Decimal("1e-7"), 10**14, -1]),
     "occurredAt": st.sampled_from(["2026-11-18T10:00:00Z", "2026-11-18T10:00:00.5+01:00", 1_794_900_000, "1999-01-01"]),
-    "executionDurationMs": st.sampled_from([0, 5, 250, -3, 2**60]),
+    "executionDurationMs": st.sampled_from([0, 5, 250, -3, 10**13, 2**60]),
     "metadata": st.dictionaries(
         st.sampled_from(["region", "host", "note", "sessionId", "model", "input_tokens", "executionStatus"]),
         st.sampled_from(["eu", "us", 1, True, Decimal("1.0"), None, {"deep": [1]}]), max_size=3,
@@ -62,10 +62,10 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "status_code": st.sampled_from([200, 404]),
     "endpointPath": st.sampled_from(["/a", "/b"]),
     "region": st.sampled_from(["eu", "us"]),
-    "host": st.sampled_from(["h1", "h2", 1, True]),
+    "host": st.sampled_from(["h1", "h2", 1, True, Decimal("1.0"), Decimal("1.00")]),
     "model": st.sampled_from(["m"]),
     "output_tokens": st.sampled_from([1, 7]),
-    "extra": st.sampled_from(["e", 1, True, Decimal("1.0"), [1]]),
+    "extra": st.sampled_from(["e", 1, True, Decimal("1.0"), Decimal("1.00"), [1]]),
     "traceId": st.sampled_from(["t1", "t2"]),
     "trace": st.sampled_from([{"xTraceId": "x"}, "no"]),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from aforo_collector.store.session_reads import SessionReads
 from aforo_collector.store.session_rows import decode as decode_session
 from aforo_collector.views import session_totals, session_view
 
-from .engine import NS, Engine, body, span
+from .engine import NOW_NS, NS, Engine, body, span
 
 
 @pytest.fixture
@@ -146,6 +146,28 @@ def test_pauses_do_not_count_as_active_time(engine: Engine) -> None:
     assert (totals["activeDurationMs"], totals["wallDurationMs"]) == (33_000, 501_000)
 
 
+@pytest.mark.parametrize("start_ns", [0, 1, NOW_NS // 1000, NOW_NS - 91 * 86_400 * NS])
+def test_a_start_that_nobody_set_is_not_billed_as_time(engine: Engine, start_ns: int) -> None:
+    """A span that began in 1970, or in microseconds, is a moment of its session, and no fifty years of it."""
+    engine.send(body([chat(1), chat(2) | {"start": start_ns}]))
+
+    assert view(engine)["totals"]["wallDurationMs"] == 1_000
+    engine.restart()
+    assert engine.send(body([chat(2) | {"start": start_ns}]))[0].duplicates == 1
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 91 * 86_400_000, 10**15, 2**53])
+def test_a_duration_that_cannot_be_is_none(engine: Engine, milliseconds: int) -> None:
+    """An event that says it took longer than any does counts as a moment, wherever it says so."""
+    event = {"customerId": "acme", "metricName": "api_calls", "quantity": 1, "sessionId": "s-1"}
+    engine.submit(
+        event | {"executionDurationMs": milliseconds},
+        event | {"metadata": {"executionDurationMs": milliseconds}},
+    )
+
+    assert view(engine)["totals"]["wallDurationMs"] == 0
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_late_spans_become_adjustments(engine: Engine, restart: bool) -> None:
     """What arrives after the close is billed as an adjustment that names the session; the final event stands."""
@@ -188,6 +210,22 @@ def test_an_end_marker_closes_after_everything_that_came_with_it(engine: Engine)
     [final] = finals(engine)
     assert final["totals"]["modelCalls"] == 3
     assert view(engine)["closeReason"] == "EXPLICIT"
+
+
+def test_every_end_marker_closes_its_session_however_many_come_at_once(engine: Engine) -> None:
+    """A backlog of short sessions that arrives in one transaction is closed as any other is."""
+    count = 2_050  # more than are remembered
+    ends = [
+        span(
+            count + number, trace=number,
+            **{"aforo.customer.id": "acme", "aforo.session.id": f"s-{number}", "aforo.operation.name": "session_end"},
+        )
+        for number in range(1, count + 1)
+    ]  # fmt: skip
+    engine.send(body(ends))
+
+    assert engine.query("SELECT count(*) FROM sessions WHERE closed_ns > 0") == [(count,)]
+    assert len(finals(engine)) == count
 
 
 def test_two_customers_may_use_the_same_session_id(engine: Engine) -> None:

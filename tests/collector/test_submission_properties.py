@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.money import plain
 from aforo_collector.domain.submission import Submission
+from aforo_collector.service.analytics import UsageQuery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from . import readings
 from .engine import NOW_NS, Engine, body
+from .readings import recorded
 from .test_intake_properties import roll_ups, traces
 
 FROM, TO = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, 0, 30, tzinfo=UTC)
@@ -178,3 +181,79 @@ def test_session_totals_are_the_sums_of_what_the_events_say(data: st.DataObject)
                 customer, session_id,
             )  # fmt: skip
             assert Decimal(totals["providerCost"]) == sum((Decimal(row[0]) for row in costs), Decimal(0))
+
+
+PRICES = [
+    {"metric": "pages", "model": "PER_UNIT", "unit_price": "1", "dimension": "tool_name", "prices": {"lookup": "7"}},
+    {"metric": "api_calls", "model": "PER_UNIT", "unit_price": "3", "dimension": "toolName",
+     "prices": {"lookup": "11"}, "outcome_weights": {"PARTIAL": "0.5"}},
+    {"metric": "scans", "model": "PER_UNIT", "unit_price": "13", "dimension": "executionStatus",
+     "prices": {"SUCCESS": "17"}},
+]  # fmt: skip
+BARE = {"tool_name": None, "execution_status": None}
+SPELLED = {
+    "toolName": ("toolName", "tool_name"),
+    "executionStatus": ("executionStatus", "execution_status"),
+}
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Events that say their tool and outcome anywhere, under either spelling, in any case."""
+    found = []
+    for number in range(draw(st.integers(1, 6))):
+        event: dict[str, Any] = {
+            "customerId": "acme", "metricName": draw(st.sampled_from(("pages", "api_calls", "scans"))),
+            "quantity": draw(st.integers(0, 3)), "occurredAt": NOW_S - number, "idempotencyKey": f"key-{number}",
+            "metadata": {},
+        }  # fmt: skip
+        for name, values in (
+            ("toolName", ("lookup", "write")),
+            ("executionStatus", ("SUCCESS", "success", "partial", "Error")),
+        ):
+            where = event if draw(st.booleans()) else event["metadata"]
+            if draw(st.booleans()):
+                where[draw(st.sampled_from(SPELLED[name]))] = draw(st.sampled_from(values))
+        found.append(event)
+    return found
+
+
+@given(spelled())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_events_are_estimated_to_earn_is_what_they_are_billed(found: list[dict[str, Any]]) -> None:
+    """A tool and an outcome price an event wherever and however they are spelled; the estimate is the invoice's sum."""
+    with readings.engine(parse({
+        "billable_units": [{"name": "pages"}, {"name": "scans"}],
+        "rate_plans": [{"code": "pro", "prices": PRICES}],
+        "products": [{"code": "research", "type": "AGENTIC_API", "rate_plan": "pro"}],
+        "customers": [{"id": "acme", "products": ["research"]}],
+    })) as made:  # fmt: skip
+        made.submit(*found)
+        noted = [{**event, "toolName": None, "executionStatus": None} | BARE for event in found]
+        made.send(*(
+            body([recorded(number + 1, event["metricName"], str(event["quantity"]), json.dumps(event["metadata"]),
+                           aforo__customer__id="acme")])
+            for number, event in enumerate(noted)
+        ))  # fmt: skip
+        bill = readings.reading(made).invoice_preview(made.tenant_no, "acme", start=FROM, end=TO)
+        earned = readings.reading(made).usage(made.tenant_no, UsageQuery(group_by=()))["items"]
+    expected = sum(map(worth, [*found, *noted]))
+    assert bill is not None
+    assert Decimal(bill["subtotal"]) == sum(Decimal(row["revenue"]) for row in earned) == expected
+
+
+def worth(event: dict[str, Any]) -> Decimal:
+    """What one of the events costs by `PRICES`."""
+    tool, status = (
+        next((where[name] for where in (event, event["metadata"]) for name in names if where.get(name)), "")
+        for names in SPELLED.values()
+    )
+    status = status.upper()
+    is_lookup = tool == "lookup"
+    each = {
+        "pages": Decimal(7 if is_lookup else 1),
+        "api_calls": (11 if is_lookup else 3)
+        * {"": Decimal(1), "SUCCESS": 1, "PARTIAL": Decimal("0.5")}.get(status, 0),
+        "scans": Decimal(17 if status == "SUCCESS" else 13),
+    }
+    return Decimal(each[event["metricName"]] * event["quantity"])

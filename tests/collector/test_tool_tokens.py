@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any
 
 import pytest
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.cost import Unpriced, cost_of
 from aforo_collector.domain.money import plain
+from aforo_collector.service.analytics import UsageQuery
 
 from . import readings
 from .engine import RATES, Engine, body
@@ -172,3 +173,118 @@ def test_the_price_list_of_the_engine_is_what_the_tests_say() -> None:
     found = cost_of(pools_of(100, 50)[0], RATES)
     assert not isinstance(found, Unpriced)
     assert plain(found) == COST
+
+
+OTHER = "opentelemetry.instrumentation.other"
+
+
+def elsewhere(span_id: int, tokens: int = 100, start_s: float = 0.2, customer: str = "acme") -> Any:
+    """A model call in a trace of its own, told by another instrumentation while the tool ran."""
+    return chat(
+        span_id, tokens=tokens, trace=span_id, source=OTHER, start_s=start_s, seconds=0.2,
+        aforo__customer__id=customer,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    "called",
+    [
+        [elsewhere(7)],
+        [elsewhere(7, 60), elsewhere(8, 40, 0.5)],
+        [elsewhere(7), elsewhere(8, 40, 0.5)],
+    ],
+    ids=["one call", "the sum of two", "one of two"],
+)
+@pytest.mark.parametrize("tells_inside", [False, True])
+def test_tokens_that_a_call_in_another_trace_tells_are_billed_there(
+    called: list[dict[str, Any]], restarted: bool, tells_inside: bool
+) -> None:
+    """A client's instrumentation does not see our tool call around its own: its tokens still bill once."""
+    used = sum(one["attributes"]["gen_ai.usage.input_tokens"] * 3 // 2 for one in called)
+    tool_calls = [tool(1, name="ask", **ACME), telling(2, 1)] if tells_inside else [telling(1)]
+    for order in permutations([*tool_calls, *called]):
+        with readings.engine(EVERYTHING) as made:
+            for one in order:
+                made.send(body([one]))
+                if restarted:
+                    made.restart()
+            found = billed(made)
+            tokens = sum(count for name, count in found.items() if "tokens" in name)
+            assert (tokens, found["tool_calls ask None"]) == (used, 1)
+            assert not [name for name in found if "tokens ask" in name or "cost ask" in name]
+
+
+def at_once(span_id: int, start_s: float, seconds: float) -> Any:
+    """A tool call that tells of the same tokens, in a trace of its own."""
+    return telling(span_id, trace=span_id, start_s=start_s, seconds=seconds)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_each_call_elsewhere_is_what_one_tool_used(calls: int, restarted: bool) -> None:
+    """Of tools at the same time that used as much, as many bill their tokens as have no call of their own."""
+    tools = [at_once(1, 0, 2), at_once(2, 0.1, 0.5), at_once(3, 0.1, 1)]
+    called = [elsewhere(7, start_s=0.2), elsewhere(8, start_s=0.3), elsewhere(9, start_s=1.2)][:calls]
+    orders = permutations([*tools, *called])
+    for order in islice(orders, 0, None, 1 if calls < 2 else 17 if calls < 3 else 97):
+        with readings.engine(EVERYTHING) as made:
+            for one in order:
+                made.send(body([one]))
+                if restarted:
+                    made.restart()
+            assert billed(made)["output_tokens ask m-1"] == 50 * (3 - calls)
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        elsewhere(7, 60),
+        elsewhere(7, start_s=0.9),
+        elsewhere(7, start_s=-0.1),
+        elsewhere(7, customer="globex"),
+    ],
+    ids=["other tokens", "ends later", "began before", "another customer"],
+)
+def test_tokens_that_nobody_else_tells_stay_on_the_tool(called: dict[str, Any]) -> None:
+    """A call that differs in its tokens, its time or its customer is not what the tool used."""
+    for order in permutations([telling(1), called]):
+        with readings.engine(EVERYTHING) as made:
+            for one in order:
+                made.send(body([one]))
+            assert billed(made)["output_tokens ask m-1"] == 50
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_tool_bills_its_tokens_again_when_the_call_elsewhere_is_none(restarted: bool) -> None:
+    """A call that turns out to be the total of another one, of other tokens, leaves the tool's to the tool."""
+    inside = chat(9, 7, tokens=40, trace=7, source=OTHER, start_s=0.3, seconds=0.1, **ACME)
+    with readings.engine(EVERYTHING) as made:
+        made.send(body([telling(1)]), body([elsewhere(7)]))
+        assert billed(made)["output_tokens ask m-1"] == 0
+        if restarted:
+            made.restart()
+        made.send(body([inside]))
+        found = billed(made)
+        assert (found["output_tokens ask m-1"], found["output_tokens None m-1"]) == (50, 20)
+
+
+def test_a_models_usage_has_what_tools_tell_of_it() -> None:
+    """Asked for one model, analytics adds up what it adds up for that model when it groups by models."""
+    with readings.engine(EVERYTHING) as made:
+        made.send(body([telling(1), telling(2, name="tell", model="m-2"), chat(3, model="m-1", **ACME)]))
+
+        def usage(*keys: str, **only: str) -> list[dict[str, Any]]:
+            query = UsageQuery(group_by=("metricName", *keys), only=only)
+            items: list[dict[str, Any]] = readings.reading(made).usage(made.tenant_no, query)["items"]
+            return items
+
+        for model in ("m-1", "m-2"):
+            grouped = [row for row in usage("model") if row["model"] == model]
+            assert (
+                usage(model=model)
+                == [{n: v for n, v in row.items() if n != "model"} for row in grouped]
+                != []
+            )
+        assert usage(model="m-1", toolName="tell") == []
+        assert usage(model="m-2", toolName="tell") == usage(toolName="tell") != []

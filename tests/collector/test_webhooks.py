@@ -185,6 +185,29 @@ def test_what_maps_to_nothing_is_kept_and_replayed_after_it_is_mended(collector:
         )
 
 
+def test_a_replay_is_judged_by_when_the_delivery_came(tmp_path: Path) -> None:
+    """What was within the window when it came is so when it is replayed, weeks later."""
+    with opened(Settings(data=tmp_path, dev=True), lambda _: None) as collector:
+        webhooks = collector.app.state.desk.webhooks
+        made = webhooks.sources.create(
+            1, {"provider": "custom", "secret": "s", "retentionDays": 365}, lambda *_: None
+        )
+        day_ns = 86_400 * 10**9
+        came_ns = time.time_ns() - 60 * day_ns
+        for event_id, old_days in (("1", 89), ("2", 91)):
+            happened_s = (came_ns - old_days * day_ns) // 10**9
+            body = json.dumps(usage("acme", event_id, metricName="later", timestamp=happened_s)).encode()
+            signed = PROVIDERS["custom"].sign("s", Incoming({}, "", body), 0)
+            headers = {name.lower(): value for name, value in signed.items()}
+            prepared = webhooks.prepare(made["sourceId"], Incoming(headers, "", body), came_ns)
+            assert webhooks.record(prepared).result().outcome == "rejected"
+        mappings = {"metricName": "api_calls", "occurredAt": "$.timestamp"}
+        webhooks.sources.change(1, made["sourceId"], {"mappings": mappings})
+        replays = [webhooks.replay(1, number).result() for number in (1, 2)]
+        assert [replay.outcome for replay in replays] == ["accepted", "rejected"]
+        assert replays[1].events[0]["code"] == "TOO_OLD"
+
+
 def test_one_bad_event_of_a_delivery_costs_only_itself(collector: Running) -> None:
     """The others are recorded; a replay records what was mended and nothing twice."""
     who = customer()
@@ -262,10 +285,10 @@ def test_a_delivery_that_the_collector_fails_on_is_kept(
 def _failing_once(submit: Any) -> Any:
     """`submit`, but failing for what holds an event: the refusal that stands for it goes through."""
 
-    def failing(self: Webhooks, source: Any, events: Any, now_ns: int, **more: Any) -> Any:
+    def failing(self: Webhooks, source: Any, events: Any, *when_ns: int, **more: Any) -> Any:
         if any(isinstance(one.event, dict) for one in events):
             raise AssertionError("a fault of our own")
-        return submit(self, source, events, now_ns, **more)
+        return submit(self, source, events, *when_ns, **more)
 
     return failing
 

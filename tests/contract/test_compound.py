@@ -35,6 +35,34 @@ def test_every_measurement_is_a_row_of_one_correlation(collector: Running) -> No
     assert [one.get("dimensionKey") for one in found] == [None, None, "gpt-4o"]
 
 
+@pytest.mark.parametrize("spelled", ["idempotencyKey", "idempotency_key", "event_id"])
+def test_a_key_tells_calls_of_one_correlation_apart(collector: Running, spelled: str) -> None:
+    """The key of a compound event holds under any spelling; a blank one is none, and then its correlation id is it."""
+    acme, correlation = name(), str(uuid4())
+    keys = [name("key"), name("key")]
+    for key in (*keys, keys[0]):
+        sent = {**compound(acme, "api_calls", correlationId=correlation), spelled: key}
+        took(send(collector, ONE, sent))
+    assert [one["idempotencyKey"] for one in recorded(collector, acme)] == [f"{key}:0" for key in keys]
+    for blank in ("", " "):
+        sent = {**compound(acme, "api_calls"), spelled: blank}
+        assert took(send(collector, ONE, sent))["accepted"] == 1
+        assert recorded(collector, acme)[-1]["idempotencyKey"] == f"{sent['correlationId']}:0"
+
+
+def test_a_compound_event_may_be_spelled_in_snake_case(collector: Running) -> None:
+    """Every name of it, and what a measurement says itself holds against what the event says."""
+    acme = name()
+    sent = {
+        "correlation_id": str(uuid4()), "customer_id": acme, "metricName": "api.steps", "quantity": 9,
+        "measurements": [{"metric_name": "api_calls", "value": 2}, {"metric": "api_calls"}],
+    }  # fmt: skip
+    assert took(send(collector, ONE, sent))["accepted"] == 2
+    found = recorded(collector, acme)
+    assert [(one["metricName"], one["quantity"]) for one in found] == [("api_calls", "2"), ("api_calls", "9")]
+    assert {one["correlationId"] for one in found} == {sent["correlation_id"]}
+
+
 def test_what_a_call_cost_is_counted_once(collector: Running) -> None:
     """However much of a call is measured, its stated cost is on one of the events only."""
     acme, session_id = name(), name("session")

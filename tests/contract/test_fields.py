@@ -117,6 +117,16 @@ def test_a_field_of_another_kind_refuses_its_event(
     assert problem["errors"][0]["parameter"] == field
 
 
+def test_a_duration_that_nothing_has_is_a_moment(collector: Running) -> None:
+    """What says that it took more than 90 days is recorded without its duration, wherever that stands."""
+    acme, longest = name(), 90 * 86_400_000
+    durations = [event(acme, executionDurationMs=each) for each in (longest, longest + 1, 2**53)]
+    noted = [event(acme, metadata={"executionDurationMs": each}) for each in (longest, longest + 1, 10**30)]
+    took(send(collector, "/v1/ingest/batch", {"events": [*durations, *noted]}), 202)
+    told = [one.get("executionDurationMs") for one in recorded(collector, acme)]
+    assert told == [longest, None, None, longest, None, None]
+
+
 @pytest.mark.parametrize("levels", [2, 64])
 def test_metadata_reads_back_as_it_came(collector: Running, levels: int) -> None:
     """Every JSON value comes back as it is, numbers to the last digit, as deep as it may be."""

@@ -64,3 +64,14 @@ def test_a_customer_sees_its_own_jobs(owner: As) -> None:
             assert beta("GET", f"/v1/uploads/{jobs[other]}{path}").status_code == 404
     assert beta("POST", f"/v1/uploads/{jobs[beta]}/revert").status_code == 403
     assert owner("POST", f"/v1/uploads/{jobs[beta]}/revert").status_code == 202
+
+
+def test_what_is_taken_back_of_one_customer_leaves_the_others(owner: As) -> None:
+    """The same file of another customer is the same job as before, and bills nothing twice."""
+    beta, gamma = owner.key(customerId="beta"), owner.key(customerId="gamma")
+    jobs = {sender: uploaded(sender, rows("x", "y"))["jobId"] for sender in (beta, gamma)}
+    assert owner("POST", f"/v1/uploads/{jobs[beta]}/revert").status_code == 202
+    assert uploaded(gamma, rows("x", "y"))["jobId"] == jobs[gamma]
+    assert uploaded(beta, rows("x", "y"))["jobId"] != jobs[beta]
+    used = owner.data("/v1/analytics/usage", groupBy="customerId")
+    assert {row["customerId"]: row["eventCount"] for row in used} == {"beta": 2, "gamma": 2}

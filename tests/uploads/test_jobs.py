@@ -122,6 +122,19 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     assert len(events(collector, "dry")) == 5_002
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u2003 "])
+@pytest.mark.parametrize("name", ["blank.csv", "blank.ndjson"])
+def test_a_blank_key_is_none(collector: Running, name: str, blank: str) -> None:
+    """A row whose key is blank is its file and line: read in another way, it is a duplicate all the same."""
+    customer = f"{name}-{blank.encode().hex()}"
+    line = f"{customer},api_calls,1,{blank}\n"
+    row = {"customerId": customer, "metricName": "api_calls", "quantity": 1, "event_id": blank}
+    data = f"customerId,metricName,quantity,event_id\n{line}" if name.endswith("csv") else json.dumps(row)
+    assert upload(collector, name, data.encode())["totals"]["recorded"] == 1
+    assert upload(collector, name, data.encode(), backfillDays="1")["totals"]["duplicates"] == 1
+    assert list(events(collector, customer).values()) == ["1"]
+
+
 def test_a_job_is_taken_back_whole_and_once(collector: Running) -> None:
     """Its events, no other's; again is the same; the file may then be uploaded anew, and counts anew."""
     upload(collector, "other.ndjson", ndjson_of("back", 1, 2))
@@ -137,6 +150,36 @@ def test_a_job_is_taken_back_whole_and_once(collector: Running) -> None:
     assert again["jobId"] != job["jobId"]
     assert again["totals"] == {"received": 1_200, **CLEAN, "recorded": 1_200}
     assert len(events(collector, "back")) == 1_202
+
+
+def revert(collector: Running, job: dict[str, Any]) -> None:
+    """Take a job back, and wait for it."""
+    assert collector.http.post(f"/v1/uploads/{job['jobId']}/revert").status_code == 202
+    ended(collector, job["jobId"])
+
+
+def test_what_stands_of_a_file_does_not_count_twice(collector: Running) -> None:
+    """While rows of a file stand under another upload of it, taking one back lets nothing be billed again."""
+    data = b"customerId,metricName,quantity\npart,api_calls,1\n,api_calls,2\n"
+    first = upload(collector, "part.csv", data)
+    rest = upload(collector, "part.csv", data, defaultCustomerId="part")
+    assert (first["totals"]["recorded"], rest["totals"]["recorded"]) == (1, 1)
+    for fruitless in (
+        upload(collector, "part.csv", data, dryRun="true"),
+        upload(collector, "part.csv", data, defaultCustomerId="part", backfillDays="1"),
+    ):
+        revert(collector, fruitless)
+        again = upload(collector, "part.csv", data, defaultCustomerId="part")
+        assert again["jobId"] == rest["jobId"], "nothing of it was taken back"
+    revert(collector, first)
+    answer = send(collector, "part.csv", data, defaultCustomerId="part")
+    assert (answer.status_code, answer.json()["code"]) == (409, "PARTLY_TAKEN_BACK")
+    assert rest["jobId"] in answer.json()["detail"]
+    assert sorted(events(collector, "part").values()) == ["2"]
+    revert(collector, rest)
+    assert upload(collector, "part.csv", data, defaultCustomerId="part")["totals"]["recorded"] == 2
+    assert upload(collector, "part.csv", data)["totals"]["duplicates"] == 1
+    assert sorted(events(collector, "part").values()) == ["1", "2"]
 
 
 def test_old_rows_want_a_backfill_that_is_allowed(collector: Running) -> None:

@@ -60,7 +60,7 @@ def test_csv_is_read_as_the_standard_library_reads_it(
 
     assert len(found) == len(wanted)
     for row, (key, customer, metric, quantity, note) in zip(found, wanted, strict=True):
-        assert row.event["idempotencyKey"] == (key or f"{ORIGIN}:{row.line:012}")
+        assert row.event["idempotencyKey"] == (key if key.strip() else f"{ORIGIN}:{row.line:012}")
         assert (row.event["customerId"] or "", row.event["metricName"] or "") == (customer, metric)
         assert row.event["quantity"] == Decimal(quantity)
         assert str(row.event["metadata"].get("note", "")) == note

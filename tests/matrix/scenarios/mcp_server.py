@@ -1,5 +1,10 @@
-"""The MCP server of the scenario: two tools, one of them a sub-agent; instrumented from its command line."""
+"""The MCP server of the scenario: two tools, one of them a sub-agent; instrumented from its command line.
 
+Where its client of the provider is instrumented, too, the sub-agent tells what it used all the same: whoever
+writes such a tool need not know what else is switched on.
+"""
+
+from aforo_mcp import AforoMiddleware, report_usage
 from fastmcp import FastMCP
 from openai import AsyncOpenAI
 
@@ -13,9 +18,8 @@ def serve() -> None:
     provider = start("mcp", given)
     model = AsyncOpenAI(base_url=given.server, api_key="none", max_retries=0)
     server = FastMCP("almanac")
+    tells = "ours" in given.instrument and any(name.endswith("-openai") for name in given.instrument)
     if "ours" in given.instrument:
-        from aforo_mcp import AforoMiddleware
-
         server.add_middleware(AforoMiddleware())
 
     @server.tool(name=story.RESEARCH, description=story.RESEARCH_USE)
@@ -27,6 +31,8 @@ def serve() -> None:
                 {"role": "user", "content": topic},
             ],
         )
+        if tells:
+            report_usage(answer.usage, model=answer.model)
         return answer.choices[0].message.content or ""
 
     @server.tool(name=story.CONVERT, description=story.CONVERT_USE)

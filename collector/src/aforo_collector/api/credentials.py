@@ -114,7 +114,7 @@ class Credentials:
             limit = self._rate_per_minute
         if not limit:
             return
-        now_ns = time.time_ns()
+        now_ns = time.monotonic_ns()  # a clock that is set back would hold every key up for as long
         spent = spend(self._full_ns.get(credential.key_id, 0), now_ns, limit)
         self._full_ns[credential.key_id] = spent.full_ns
         if not spent.wait_ns:

@@ -8,6 +8,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Path
 from starlette.requests import Request
 
+from aforo_collector.domain.submission import Fate
+from aforo_collector.views import Wire
+
 from .answers import LIMIT_DEFAULT, Answer, Cursor, Limit, found, page
 from .bodies import object_of
 from .desk import AtDesk, OfTenant
@@ -33,12 +36,15 @@ QuarantineNo = Annotated[int, Path(alias="quarantineId", ge=1, le=2**63 - 1)]
 
 @router.post("/quarantine/{quarantineId}/assign", response_class=Answer)
 async def assign(request: Request, desk: AtDesk, tenant: OfTenant, number: QuarantineNo) -> Answer:
-    """Let the `customerId` of the body pay: for all spans of the trace that name nobody, or for the event."""
+    """Let the `customerId` of the body pay: for all spans of the trace that name nobody, or for the event.
+
+    `outcome` is what became of the event, as of one that is replayed.
+    """
     customer = (await object_of(request, desk.bodies)).get("customerId")
     if not isinstance(customer, str) or not customer.strip():
         raise Problem(422, "INVALID_PARAMETER", "customerId is missing; nothing was changed")
-    done = await to_thread.run_sync(desk.corrections.assign, tenant.tenant_no, number, customer)
-    return Answer(found(done or None, f"item {number} in quarantine") and {"customerId": customer})
+    fate = await to_thread.run_sync(desk.corrections.assign, tenant.tenant_no, number, customer)
+    return Answer({"customerId": customer, **_told(fate, number)})
 
 
 @router.post("/quarantine/{quarantineId}/replay", response_class=Answer)
@@ -49,6 +55,10 @@ async def replay(request: Request, desk: AtDesk, tenant: OfTenant, number: Quara
     """
     changes = await object_of(request, desk.bodies)
     fate = await to_thread.run_sync(desk.corrections.replay, tenant.tenant_no, number, changes)
-    told = found(fate, f"item {number} in quarantine")
-    refusal = told.refusal._asdict() if told.refusal is not None else None
-    return Answer({"outcome": told.verdict, "idempotencyKey": told.key or None, "refusal": refusal})
+    return Answer(_told(fate, number))
+
+
+def _told(fate: Fate | None, number: int) -> Wire:
+    fate = found(fate, f"item {number} in quarantine")
+    refusal = fate.refusal._asdict() if fate.refusal is not None else None
+    return {"outcome": fate.verdict, "idempotencyKey": fate.key or None, "refusal": refusal}

@@ -18,7 +18,7 @@ from aforo_collector.doors.uploads.form import MalformedForm, UploadForm
 from aforo_collector.doors.uploads.reading import CSV
 from aforo_collector.doors.uploads.rows import UnreadableFile
 from aforo_collector.pipeline.wire_names import TEXT_LENGTHS
-from aforo_collector.service.uploads import JobNotOver
+from aforo_collector.service.uploads import JobNotOver, PartlyTakenBack
 from aforo_collector.settings import Settings
 from aforo_collector.store.upload_files import IncomingFile
 from aforo_collector.views.upload import report_view, upload_view
@@ -78,6 +78,8 @@ async def upload(request: Request, desk: AtDesk, caller: OfCaller) -> Answer:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was recorded") from None
     except UnreadableFile as error:
         raise Problem(413 if error.code == "FILE_TOO_LARGE" else 422, error.code, str(error)) from None
+    except PartlyTakenBack as error:
+        raise Problem(409, "PARTLY_TAKEN_BACK", str(error)) from None
     except OSError as error:
         raise busy(f"the file cannot be written ({error.strerror})") from None
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import httpx2
@@ -26,9 +26,13 @@ class Client:
 
     def __init__(self, endpoint: str, api_key: str | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
-        host = urlsplit(self.endpoint).hostname
+        host = _host_of(self.endpoint)
         if host is None or not self.endpoint.startswith(("http://", "https://")):
             raise Failure(USAGE, f"{endpoint!r} is no endpoint; it looks like {ENDPOINT_DEFAULT}")
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise Failure(
+                USAGE, "the API key has characters that no key has; copy it again. Nothing was sent."
+            )
         self._http = httpx2.Client(
             base_url=self.endpoint,
             headers={"X-API-Key": api_key} if api_key else {},
@@ -119,6 +123,19 @@ class Client:
             )
             raise Failure(code, str(answer.get("detail", response.reason_phrase)))
         return answer
+
+
+def segment(text: str) -> str:
+    """A name as one segment of a path, whatever it is: none leads up, down or into the query."""
+    return quote(text, safe="").replace(".", "%2E")
+
+
+def _host_of(endpoint: str) -> str | None:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:  # of an address in brackets, or of the port
+        return None
 
 
 def asking(command: Callable[..., Any]) -> Callable[..., Any]:

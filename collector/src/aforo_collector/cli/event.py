@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from .client import Client, asking
+from .client import Client, asking, segment
 from .exits import USAGE, Failure, run
 from .printing import formatted, print_list, print_one
 
@@ -108,7 +107,7 @@ def send(
 @asking
 def history(client: Client, event_id: str, shape: str) -> None:
     """As an event was recorded, what took it back, and what was recorded instead."""
-    print_list(client.get(f"/v1/usage-events/{quote(event_id, safe='')}/history"), shape, _HISTORY)
+    print_list(client.get(f"/v1/usage-events/{segment(event_id)}/history"), shape, _HISTORY)
 
 
 @event.command()
@@ -117,7 +116,7 @@ def history(client: Client, event_id: str, shape: str) -> None:
 @asking
 def void(client: Client, event_id: str, shape: str) -> None:
     """Take an event back by a correction event."""
-    print_list(client.post(f"/v1/usage-events/{quote(event_id, safe='')}/void"), shape, _HISTORY)
+    print_list(client.post(f"/v1/usage-events/{segment(event_id)}/void"), shape, _HISTORY)
 
 
 @event.command()
@@ -151,7 +150,7 @@ def amend(
         "metadata": _object(metadata),
     }
     changes = {name: value for name, value in said.items() if value is not None}
-    print_list(client.send(f"/v1/usage-events/{quote(event_id, safe='')}/amend", changes), shape, _HISTORY)
+    print_list(client.send(f"/v1/usage-events/{segment(event_id)}/amend", changes), shape, _HISTORY)
 
 
 def _number(text: str) -> Decimal:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Final
 
 import click
@@ -25,7 +26,12 @@ class Failure(Exception):
 
 
 def run(command: click.Command, name: str, argv: list[str]) -> int:
-    """Run a command with its arguments; errors become one line on stderr and an exit code."""
+    """Run a command with its arguments; errors become one line on stderr and an exit code.
+
+    What it prints is UTF-8 wherever it goes: names are of any script, and data must not depend on a locale.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     try:
         result = command.main(argv, prog_name=f"aforo {name}", standalone_mode=False)
     except click.ClickException as error:

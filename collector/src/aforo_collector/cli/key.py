@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from .client import Client, asking
+from .client import Client, asking, segment
 from .exits import CONFLICT, FAILED, USAGE, Failure, run
 from .printing import formatted, print_list, print_one
 
@@ -107,7 +106,7 @@ def list_keys(client: Client, customer: str | None, limit: int, shape: str) -> N
 @asking
 def rotate(client: Client, key_id: str, shape: str) -> None:
     """Give KEY_ID a new secret; the one before works for five minutes more."""
-    rotated = client.send(f"{_KEY}/{quote(key_id, safe='')}/rotate", {})
+    rotated = client.send(f"{_KEY}/{segment(key_id)}/rotate", {})
     print_one(rotated, shape)
     print(f"the secret before works until {rotated['previousUntil']}", file=sys.stderr)
 
@@ -120,4 +119,4 @@ def rotate(client: Client, key_id: str, shape: str) -> None:
 def revoke(client: Client, key_id: str, at: str | None, shape: str) -> None:
     """End KEY_ID for good, with every token that was issued for it."""
     body = {"at": at} if at else {}
-    print_one(client.send(f"{_KEY}/{quote(key_id, safe='')}/revoke", body), shape)
+    print_one(client.send(f"{_KEY}/{segment(key_id)}/revoke", body), shape)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from .client import Client, asking
+from .client import Client, asking, segment
 from .exits import run
 from .printing import formatted, print_list, print_one
 from .trees import flat_nodes, print_tree
@@ -30,7 +29,7 @@ def session() -> None:
 
 
 def _path(session_id: str, rest: str = "") -> str:
-    return f"/v1/sessions/{quote(session_id, safe='')}{rest}"
+    return f"/v1/sessions/{segment(session_id)}{rest}"
 
 
 _customer = click.option("--customer", help="Only of this customer.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .client import Client, asking
+from .client import Client, asking, segment
 from .exits import FAILED, OK, USAGE, Failure, run
 from .printing import formatted, print_list, print_one
 
@@ -90,7 +90,7 @@ def add(
 def rotate(client: Client, source: str, grace_s: int | None, secret: str | None, shape: str) -> None:
     """Give SOURCE a new secret, the one of --secret or one that is made."""
     said = _given({"secret": _secret(secret), "graceS": grace_s})
-    print_one(client.send(f"/v1/webhook-sources/{source}/rotate", said), shape)
+    print_one(client.send(f"/v1/webhook-sources/{segment(source)}/rotate", said), shape)
     print("the secret is not shown again", file=sys.stderr)
 
 
@@ -100,7 +100,7 @@ def rotate(client: Client, source: str, grace_s: int | None, secret: str | None,
 @asking
 def remove(client: Client, source: str, shape: str) -> None:
     """Take SOURCE out of use; what it brought stays recorded."""
-    print_one(client.request("DELETE", f"/v1/webhook-sources/{source}")["data"], shape)
+    print_one(client.request("DELETE", f"/v1/webhook-sources/{segment(source)}")["data"], shape)
 
 
 @webhook.command()
@@ -141,14 +141,16 @@ def trigger(
     from aforo_collector.doors.webhooks.provider import BadSecret, BadSignature, Incoming
     from aforo_collector.doors.webhooks.registry import provider_of
 
-    known = client.get(f"/v1/webhook-sources/{source}")
+    known = client.get(f"/v1/webhook-sources/{segment(source)}")
     provider = provider_of(known["provider"], known["options"] or {})
     now_s = int(time.time())
     sample = provider.sample(event_id or token_hex(8), now_s)
     body = sample.body if payload is None else payload.read_bytes()
     sent = {**sample.headers, **_pairs(headers)}
     if dry_run:
-        return _told(client.request("POST", f"/v1/webhook-sources/{source}/test", body, sent)["data"], shape)
+        return _told(
+            client.request("POST", f"/v1/webhook-sources/{segment(source)}/test", body, sent)["data"], shape
+        )
     key = _secret(secret)
     if key is None:
         raise Failure(USAGE, "the collector does not show secrets; give --secret, or --dry-run without one")
@@ -173,11 +175,14 @@ def replay(client: Client, delivery: str | None, source: str | None, dry_run: bo
         raise Failure(USAGE, "give a delivery, or --source; --dry-run goes with a delivery")
     if delivery is not None:
         dry = "?dryRun=true" if dry_run else ""
-        return _told(client.request("POST", f"/v1/webhook-deliveries/{delivery}/replay{dry}")["data"], shape)
+        return _told(
+            client.request("POST", f"/v1/webhook-deliveries/{segment(delivery)}/replay{dry}")["data"], shape
+        )
     counts: Counter[str] = Counter()
     cursor: int | None = 0
+    path = f"/v1/webhook-sources/{segment(source or '')}/replay"
     while cursor is not None:
-        answer = client.request("POST", f"/v1/webhook-sources/{source}/replay?cursor={cursor}")
+        answer = client.request("POST", f"{path}?cursor={cursor}")
         counts.update(answer["data"])
         cursor = answer["meta"]["nextCursor"]
     print_one(counts, shape)

@@ -7,6 +7,7 @@ Names moved during 2025 and 2026 (`prompt_tokens` to `input_tokens`, `cache_crea
 from __future__ import annotations
 
 from aforo_collector.domain.identity import NOBODY, Identity, identity_from
+from aforo_collector.domain.money import MoneyError, decimal_of, plain
 from aforo_collector.domain.span import Recorded, Role, Span, Tokens, span_of, tokens_of
 
 from .providers import provider_of
@@ -29,6 +30,7 @@ OWN_ROLES = {"record_usage": USAGE, "session_end": CLOSE}
 MCP_METHOD = "mcp.method.name"
 TOOLS_CALL = "tools/call"
 
+AMOUNT_LENGTH_MAX = 40
 _IN = "gen_ai.usage.input_tokens"
 _OUT = "gen_ai.usage.output_tokens"
 _CACHED = "gen_ai.usage.cache_read.input_tokens"
@@ -218,10 +220,13 @@ def _amount(attributes: Attributes, key: str) -> str:
     if key not in attributes:
         return ""
     value: Value = attributes[key]
-    text = value.s or (repr(value.d) if value.d else str(value.i))
-    whole, _, fraction = text.partition(".")
-    if not (text.isascii() and len(text) <= 40 and whole.isdigit() and (fraction or "0").isdigit()):
-        raise SpanError(f"{key} is {text[:40]!r}, not an amount of zero or more")
+    said = value.s or (repr(value.d) if value.d else str(value.i))
+    try:
+        text = plain(decimal_of(said))
+    except MoneyError:
+        text = ""
+    if not text or text.startswith("-") or len(text) > AMOUNT_LENGTH_MAX:
+        raise SpanError(f"{key} is {said[:40]!r}, not an amount of zero or more")
     return text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .span import Role, Span, Tokens
-from .trace import ARRIVED, BEARS_TOKENS, CUT, ROLE_MASK, ROLE_SHIFT, Node, Tree, is_inner_tool
+from .trace import ARRIVED, BEARS_TOKENS, CUT, ROLE_MASK, ROLE_SHIFT, STRUCK, Node, Tree, is_inner_tool
 
 SPANS_INSIDE_MAX = 256
 SPANS_ABOVE_MAX = 16
@@ -15,6 +15,7 @@ def ask_inside(tree: Tree, node: Node) -> None:
 
     A framework may call a success what its server has called an error, and only the server may know what the
     call cost or which tokens it used: whoever was nearest to it is right. Looks at `SPANS_INSIDE_MAX` spans at most.
+    A call that was taken back by hand before its record arrived stays so.
     """
     inside: list[Span] = []
     pending = tree.children(node)
@@ -25,6 +26,7 @@ def ask_inside(tree: Tree, node: Node) -> None:
         role = inner.flags & ROLE_MASK
         if role == _TOOL and is_inner_tool(inner):
             inside.append(tree.span(inner))
+            _strike_with(node, inner)
         elif role != _OTHER:
             continue
         pending += tree.children(inner)
@@ -44,13 +46,25 @@ def learn(node: Node, span: Span) -> None:
         node.fuller = node.fuller or span
 
 
-def fuller_of(tree: Tree, node: Node) -> Span | None:
-    """The span around a model call that says more of the same tokens: which of them were cached, or reasoning.
+def ask_above(tree: Tree, node: Node) -> None:
+    """Note on a model call whether the span around it says more of the same tokens: which were cached, or reasoning.
 
     A client's instrumentation may leave out what the framework around it tells. Only the nearest model span
-    above is asked, so that one which arrives later cannot change the answer.
+    above is asked, so that one which arrives later cannot change the answer. If that one was taken back by hand,
+    so is a call that arrives inside of it.
     """
-    span = tree.span(node)
+    above = _around(tree, node)
+    if above is None:
+        node.fuller = None
+        return
+    _strike_with(node, above)
+    claim = tree.span(above)
+    mine, theirs = tree.span(node).tokens or Tokens(), claim.tokens or Tokens()
+    node.fuller = claim if mine[:2] == theirs[:2] and _details(theirs) > _details(mine) else None
+
+
+def _around(tree: Tree, node: Node) -> Node | None:
+    """The nearest model span above a model call, if it bears tokens."""
     above = node
     for _ in range(SPANS_ABOVE_MAX):
         parent = tree.find(above.parent_id) if above.parent_id and not above.flags & CUT else None
@@ -59,11 +73,13 @@ def fuller_of(tree: Tree, node: Node) -> Span | None:
         above = parent
         if above.flags & ROLE_MASK == _MODEL:
             break
-    if not above.flags & BEARS_TOKENS:
-        return None
-    claim = tree.span(above)
-    mine, theirs = span.tokens or Tokens(), claim.tokens or Tokens()
-    return claim if mine[:2] == theirs[:2] and _details(theirs) > _details(mine) else None
+    return above if above.flags & BEARS_TOKENS else None
+
+
+def _strike_with(node: Node, other: Node) -> None:
+    """Take a span of a call back that arrives after another one of it was."""
+    if not node.strand_no:
+        node.flags |= other.flags & STRUCK
 
 
 def _details(tokens: Tokens) -> int:

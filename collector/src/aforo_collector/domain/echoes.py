@@ -5,6 +5,9 @@ without seeing each other: no parent joins their spans, and often no id does. Wh
 its customer, what it used, and when. Among calls of one customer that come from different instrumentations,
 two are the same when their ids say so, or when they happened at the same time and used the same.
 
+A tool that says which tokens it used inside is a claim in the same way: where calls of models that another
+instrumentation tells of used just that while it ran, they bill it.
+
 The decision is a function of the set of calls, so that it does not depend on the order they come in. It is
 one to one: of two calls at once, each told twice, two remain.
 """
@@ -24,13 +27,16 @@ STARTS_APART_MAX_NS = 2_000 * NS_PER_MS
 TOOL_STARTS_APART_MAX_NS = 500 * NS_PER_MS
 """The same for tools, of which nothing is known but the name."""
 OWN_SOURCE = "aforo"
+STRUCK_WORTH = 1_000
 AGENT_MAX_NS = 600_000 * NS_PER_MS
 """How long after its start an agent's calls are looked for."""
 _MODEL, _TOOL, AGENT = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT)
 
 
 class Call(NamedTuple):
-    """What tells one call from another. `label` is the tool or the model, tokens are the provider's totals."""
+    """What tells one call from another. `label` is the tool or the model, tokens are the provider's totals; of a
+    tool they are those that it used inside.
+    """
 
     start_ns: int
     trace_id: bytes
@@ -46,10 +52,15 @@ class Call(NamedTuple):
     """How much of the call the span knows; the record of a call is the one that knows most."""
 
 
-def call_of(span: Span) -> Call:
-    """The call that a model or tool span tells of; of an agent whose calls nobody tells, its run."""
+def call_of(span: Span, fuller: Span | None = None) -> Call:
+    """The call that a model or tool span tells of; of an agent whose calls nobody tells, its run.
+
+    `fuller` is another span of the same tool call, which tells of tokens if this one does not.
+    """
     tokens = span.tokens if bears_tokens(span) and span.role != _TOOL else None
-    given = (tokens.input, tokens.output) if tokens is not None else (0, 0)
+    told = span.tokens if span.tokens is not None else fuller.tokens if fuller is not None else None
+    counted = told if span.role == _TOOL else tokens
+    given = (counted.input, counted.output) if counted is not None else (0, 0)
     return Call(
         span.start_ns, span.trace_id, span.span_id, span.end_ns, span.role, span.source, span.label,
         span.call_id, *given, _worth(span, tokens),
@@ -65,6 +76,11 @@ def _worth(span: Span, tokens: Tokens | None) -> int:
         return 100
     details = sum(1 for count in tokens or () if count)
     return (20 if details else 0) + (10 if own else 0) + details
+
+
+def struck(call: Call) -> Call:
+    """A call that somebody took back by hand: it stays the record, so that nobody else's span brings it back."""
+    return call._replace(worth=STRUCK_WORTH)
 
 
 def same_call(one: Call, other: Call) -> bool:
@@ -90,6 +106,41 @@ def tells_of(call: Call, agent: Call) -> bool:
     """Whether a call of a model is one that an agent made whose own instrumentation tells of none."""
     last_ns = min(agent.end_ns, agent.start_ns + AGENT_MAX_NS)
     return call.role == _MODEL and call.source != agent.source and agent.start_ns <= call.start_ns <= last_ns
+
+
+def is_told(tool: Call, calls: Iterable[Call], tools: Iterable[Call]) -> bool:
+    """Whether calls of models, told by another instrumentation while a tool ran, are what it used inside.
+
+    One of them has used just that, or several have together: then the tool's count is a claim. Of `tools`, all
+    that tell of tokens and ran at the same time, those that ended before have the first claim on a call.
+    """
+    used = tool.input, tool.output
+    inside = [call for call in calls if _is_inside(call, tool)]
+    alike = [call for call in inside if (call.input, call.output) == used]
+    before = [
+        other
+        for other in tools
+        if (other.input, other.output) == used
+        and _finish(other) < _finish(tool)
+        and any(_is_inside(call, other) for call in alike)
+    ]
+    if len(alike) > len(before):
+        return True
+    together = sum(call.input for call in inside), sum(call.output for call in inside)
+    return len(inside) > 1 and together == used
+
+
+def _is_inside(call: Call, tool: Call) -> bool:
+    return (
+        call.role == _MODEL
+        and call.source != tool.source
+        and tool.start_ns <= call.start_ns
+        and call.end_ns <= tool.end_ns
+    )
+
+
+def _finish(call: Call) -> tuple[object, ...]:
+    return (call.end_ns, *call[:3])
 
 
 class Neighbourhood:

@@ -8,12 +8,14 @@ from decimal import Decimal
 from .cost import Cost, Pools, Unpriced, pools_of
 from .money import ZERO, decimal_of
 from .span import Role, Span
-from .trace import CALL_BELOW, COVERED, TOKENS_BELOW, UNSEEN, Node
+from .trace import CALL_BELOW, COVERED, TOKENS_BELOW, TOLD, UNSEEN, Node
 from .usage import Kind, Occurrence, occurrence_from
 
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
 _TOOL_ROLE, _USAGE_ROLE = int(Role.TOOL), int(Role.USAGE)
 
+_TOLD = TOKENS_BELOW | TOLD
+"""Other spans bill the tokens that a tool call tells of."""
 _UNSEEN = Occurrence(Kind.MODEL, reason="no_usage", quality="missing")
 """What an agent used of models nobody knows, nor how many calls it made."""
 
@@ -37,7 +39,7 @@ def _tool(node: Node, span: Span, cost_of: CostOf) -> Occurrence:
     said = span.reported_cost or node.cost
     cost = decimal_of(said) if said else None
     told = span if span.tokens is not None else node.fuller
-    if told is None or told.tokens is None or node.told_below or node.flags & TOKENS_BELOW:
+    if told is None or told.tokens is None or node.told_below or node.flags & _TOLD:
         return occurrence_from((
             _TOOL, span.label, status, span.step_type, "", 1, 0, 0, 0, 0, 0, 0, ZERO, cost, "", "", None,
         ))  # fmt: skip

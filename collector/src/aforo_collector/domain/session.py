@@ -20,8 +20,17 @@ from .usage import Kind, Occurrence
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+DURATION_NS_MAX = 90 * 86_400 * NS_PER_S
+"""Work that is said to have taken longer has a start that nobody set, such as 1970: it counts as a moment."""
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
 _add = CONTEXT.add
+
+
+def duration_of(milliseconds: object) -> int:
+    """A duration in ns; 0 for what can be none, because the seconds of a session are billed."""
+    if type(milliseconds) is not int or not 0 < milliseconds <= DURATION_NS_MAX // NS_PER_MS:
+        return 0
+    return milliseconds * NS_PER_MS
 
 
 class State(StrEnum):

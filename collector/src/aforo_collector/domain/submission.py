@@ -66,7 +66,8 @@ class Submission(NamedTuple):
     file), "" for none. `caller` is what the credential says of who pays; it wins over what an event says.
     An event that the door itself could not read stands as a `Refusal` in its place. `window_ns` are how far
     an event may lie in the past and in the future. What is refused is kept aside, unless the door keeps it
-    itself (`keeps_refused`).
+    itself (`keeps_refused`). `received_ns` is when it came, 0 for now: the past of the window ends there, and what
+    states no time happened then.
     """
 
     tenant_no: int
@@ -76,6 +77,7 @@ class Submission(NamedTuple):
     origin: str = ""
     window_ns: tuple[int, int] = WINDOW_NS
     keeps_refused: bool = False
+    received_ns: int = 0
 
 
 class Fate(NamedTuple):

@@ -40,6 +40,8 @@ UNSEEN = 1 << 13
 """An agent whose instrumentation tells of no call of a model."""
 STRUCK = 1 << 14
 """Somebody took the bill for this span back by hand."""
+TOLD = 1 << 15
+"""A tool call whose tokens calls of models tell of, in traces that do not know of it."""
 _BELOW = TOKENS_BELOW | CALL_BELOW
 _COPY = TWIN | ECHO
 _MODEL, _TOOL, _AGENT, _USAGE = (

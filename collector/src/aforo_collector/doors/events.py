@@ -30,6 +30,8 @@ COMPOUND_BATCH_LENGTH_MAX: Final = 500
 MEASUREMENTS_MAX: Final = 50
 _APIGEE_REQUIRED: Final = ("eventType", "metricKey", "value", "idempotencyKey", "customerId")
 
+_KEYS: Final = ("idempotencyKey", *sorted(n for n, field in NAMES.items() if field == "idempotencyKey"))
+
 Found: TypeAlias = list[RawEvent | Refusal]
 
 
@@ -129,9 +131,10 @@ def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
 
 def _measurements(event: RawEvent) -> Found:
     """An event for each measurement; they share the correlation id, and only the first states the cost."""
-    fields = {name: value for name, value in event.items() if name not in ("measurements", "correlationId")}
+    kept_out = ("measurements", "correlationId", "correlation_id")
+    fields = {name: value for name, value in event.items() if name not in kept_out}
     try:
-        correlation = str(UUID(str(event.get("correlationId"))))
+        correlation = str(UUID(str(event.get("correlationId") or event.get("correlation_id"))))
     except ValueError:
         return [Refusal("INVALID_CORRELATION_ID", "correlationId is not a UUID", "correlationId")]
     measured = event.get("measurements")
@@ -140,13 +143,16 @@ def _measurements(event: RawEvent) -> Found:
         return [Refusal("INVALID_MEASUREMENTS", detail, "measurements")]
     fields["correlationId"] = correlation
     rest = _without_cost(fields)
+    keys = [event.get(name) for name in _KEYS]
+    key = next((found for found in keys if found and not str(found).isspace()), correlation)
     events: Found = []
     for number, one in enumerate(measured):
         if not isinstance(one, dict):
             events.append(Refusal("INVALID_MEASUREMENTS", "a measurement is a JSON object", "measurements"))
             continue
-        key = fields.get("idempotencyKey") or correlation
-        events.append({**(rest if number else fields), **one, "idempotencyKey": f"{key}:{number}"})
+        said = {NAMES.get(name, name) for name in one}
+        shared = {n: v for n, v in (rest if number else fields).items() if NAMES.get(n, n) not in said}
+        events.append({**shared, **one, "idempotencyKey": f"{key}:{number}"})
     return events
 
 

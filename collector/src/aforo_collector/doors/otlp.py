@@ -13,6 +13,7 @@ from aforo_collector.dialects.otel_genai import identity_of
 from aforo_collector.dialects.registry import Reader, reader_of
 from aforo_collector.dialects.values import TEXT_LENGTH_MAX, Attributes, SpanError
 from aforo_collector.domain.identity import NOBODY, Identity
+from aforo_collector.domain.session import DURATION_NS_MAX
 from aforo_collector.domain.span import Span
 
 from . import otlp_json
@@ -155,7 +156,7 @@ def _span(
         return Rejection("TOO_FAR_IN_FUTURE", f"the span ends at {end_ns} ns, more than 5 minutes from now")
     if end_ns < window[0]:
         return Rejection("TOO_OLD", f"the span ended at {end_ns} ns, more than 90 days ago")
-    if start_ns > end_ns or not start_ns:
+    if start_ns > end_ns or start_ns < end_ns - DURATION_NS_MAX:
         start_ns = end_ns
     if isinstance(resource, SpanError):
         return Rejection("INVALID_ATTRIBUTE", str(resource))

@@ -13,6 +13,7 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metrics import PRODUCT_TYPES, metric_name
 from aforo_collector.domain.money import MoneyError, decimal_of, plain
+from aforo_collector.domain.session import NS_PER_MS, duration_of
 from aforo_collector.domain.span import Span
 from aforo_collector.domain.submission import RawEvent, Refusal, UsageEvent
 
@@ -38,7 +39,6 @@ _WHOLE_LIMIT: Final = Decimal(10) ** INTEGER_DIGITS_MAX
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NS_PER_S: Final = 1_000_000_000
-_NS_PER_MS: Final = 1_000_000
 _SECONDS_MAX: Final = 10**11
 
 
@@ -147,7 +147,7 @@ def _event(
         fields["executionStatus"] = status
     return UsageEvent(
         customer, str(metric), quantity, occurred_ns, key, product_type, session, agent, str(trace or ""), tool,
-        status, duration * _NS_PER_MS if type(duration) is int and duration > 0 else 0, boundary, metadata, fields,
+        status, duration_of(duration), boundary, metadata, fields,
     )  # fmt: skip
 
 
@@ -173,12 +173,6 @@ def check(name: str, value: object) -> None:
         _check_other(name, value)
     elif type(value) is not str or len(value) * 2 > limit or "\0" in value or value.isspace():
         _check_text(name, value)
-
-
-def duration_of(milliseconds: object) -> int:
-    """A stated duration in ns, 0 for none; raises `Refused`."""
-    check("executionDurationMs", milliseconds)
-    return max(0, milliseconds) * _NS_PER_MS  # type: ignore[call-overload, no-any-return]  # was checked
 
 
 def _check_other(name: str, value: object) -> None:
@@ -364,7 +358,7 @@ def stated(event: UsageEvent) -> dict[str, object]:
         "metadata": event.metadata,
     }
     if event.duration_ns:
-        said["executionDurationMs"] = event.duration_ns // _NS_PER_MS
+        said["executionDurationMs"] = event.duration_ns // NS_PER_MS
     return said
 
 
@@ -376,7 +370,7 @@ def stated_fields(event: UsageEvent) -> dict[str, str]:
     if event.session_id:
         found["sessionId"] = event.session_id
     found.update(scalars(event.metadata))
-    return found
+    return found | ({"executionStatus": event.status} if event.status else {})
 
 
 def scalars(fields: Mapping[str, object]) -> dict[str, str]:
@@ -385,7 +379,7 @@ def scalars(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def recorded_metadata(span: Span) -> dict[str, object]:
-    """The metadata of an event that travelled as a span and was admitted."""
+    """The metadata of an event that travelled as a span; raises `Refused` for one that is not admitted."""
     assert span.recorded is not None
     return _object(span.recorded.metadata) if span.recorded.metadata else {}
 

@@ -6,11 +6,13 @@ for, is written as usage events; the rest of an occurrence is kept all the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.event_fields import other_spelling
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.measures import metric_of
+from aforo_collector.domain.measures import metric_of, stated
 from aforo_collector.domain.money import CONTEXT
 from aforo_collector.domain.rating import estimate
 from aforo_collector.domain.usage import (
@@ -130,9 +132,14 @@ class Terms:
         """Whether the plan has a price for a usage event of any metric."""
         return self._plan is not None and self._plan.price_of(metric) is not None
 
-    def usage_revenue(self, metric: str, known: dict[str, str], quantity: Decimal) -> Decimal | None:
-        """What a usage event of any metric earns at list price."""
-        return estimate(self._plan, metric, known, CONTEXT.plus(quantity))
+    def usage_revenue(self, usage: Occurrence, quantity: Decimal) -> Decimal | None:
+        """What so much of a usage event of any metric earns at list price, by what an invoice knows of it."""
+        return self.usage_revenues(usage)(quantity)
+
+    def usage_revenues(self, usage: Occurrence) -> Callable[[Decimal], Decimal | None]:
+        """As `usage_revenue`, for many events that are like one but for their quantity."""
+        plan, metric, known = self._plan, usage.metric, stated(usage, self._plan)
+        return lambda quantity: estimate(plan, metric, known, CONTEXT.plus(quantity))
 
     def dimension(self, metric: str, known: dict[str, str]) -> str:
         """The value that the plan's price of a metric depends on, "" if it depends on none.
@@ -143,7 +150,8 @@ class Terms:
         name = price.terms.dimension if price is not None else None
         if not name:
             return ""
-        return known.get(name) or known.get(snake(name)) or known.get("dimensionKey", "")
+        spellings = (name, other_spelling(name), snake(name), "dimensionKey")
+        return next((known[spelling] for spelling in spellings if known.get(spelling)), "")
 
 
 def _earning(occurrence: Occurrence, earns: list[tuple[int, Decimal]]) -> Occurrence:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from aforo_collector.domain.chains import ask_inside, fuller_of
+from aforo_collector.domain.chains import ask_above, ask_inside
+from aforo_collector.domain.echoes import call_of
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.metering import CostOf, meter
-from aforo_collector.domain.metrics import BillableUnit, Counted
+from aforo_collector.domain.metrics import BillableUnit
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
 from aforo_collector.domain.span import Role, Span
 from aforo_collector.domain.trace import (
     ARRIVED,
-    BEARS_TOKENS,
     COVERED,
     CUT,
     ROLE_MASK,
@@ -25,7 +25,8 @@ from aforo_collector.domain.trace import (
     standing,
 )
 from aforo_collector.domain.usage import Kind, Occurrence
-from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, recorded_metadata, scalars, unknown_customer
+from aforo_collector.pipeline.admit import UNKNOWN_CUSTOMER, recorded_metadata, unknown_customer
+from aforo_collector.pipeline.recorded import rated_usage
 from aforo_collector.pipeline.terms import Terms
 from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -170,7 +171,7 @@ class Accounts:
                     and not self._routed(tenant_no, unit, span, node, now_ns)
                 ):
                     continue
-                occurrence, sample = _rated_usage(span, occurrence, unit, terms)
+                occurrence, sample = rated_usage(span, occurrence, unit, terms)
                 metadata = span.recorded.metadata or None
             booked.append(occurrence)
             end_ns = span.end_ns
@@ -254,10 +255,11 @@ class Accounts:
 
     def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
         """Void what a span is billed for, for good; returns the number of the VOID, 0 if it was voided before."""
-        _, tree, node = self._origin(tenant_no, event_no)
+        strand, tree, node = self._origin(tenant_no, event_no)
         if node.event_no != event_no:
             return 0
         node.flags |= STRUCK
+        self._store.calls.strike(strand.customer_no, call_of(tree.span(node)))
         void_no = self._void(tenant_no, node, now_ns)
         self._store.traces.save(tree.trace_no, [node], [])
         return void_no
@@ -296,7 +298,7 @@ class Accounts:
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer).at(row["occurred_ns"])
         recorded = occurrence_of(row, self._store.interning.text)
         wanted = (
-            _rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
+            rated_usage(span, recorded, self._contracts.catalog(tenant_no).unit(recorded.metric), terms)[0]
             if span.recorded
             else terms.rated(recorded._replace(revenue=None))
         )
@@ -365,8 +367,8 @@ def _ask_others(tree: Tree, node: Node) -> None:
     role = node.flags & ROLE_MASK
     if role == _TOOL:
         ask_inside(tree, node)
-    elif role == _MODEL and node.flags & COVERED and node.flags & BEARS_TOKENS:
-        node.fuller = fuller_of(tree, node)
+    elif role == _MODEL and node.flags & COVERED:
+        ask_above(tree, node)
 
 
 def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
@@ -374,21 +376,9 @@ def _counts(occurrence: Occurrence, stated: bool) -> Occurrence:
 
     That is the cost of a tool, too, if it is `stated`, or if there are no tokens that it could come from.
     """
+    if occurrence.kind == Kind.USAGE:  # its label and status are what its price made of what it says
+        return Occurrence(Kind.USAGE, metric=occurrence.metric)
     reason = "no_usage" if occurrence.reason == "no_usage" else ""
     tool = occurrence.kind == Kind.TOOL
     cost = occurrence.cost if tool and (stated or not occurrence.model_calls) else None
     return occurrence._replace(cost=cost, revenue=None, reason=reason, quantity=Decimal(0))
-
-
-def _rated_usage(
-    span: Span, occurrence: Occurrence, unit: BillableUnit | None, terms: Terms
-) -> tuple[Occurrence, str | None]:
-    """A hand-recorded event as its price sees it, and what its unit keeps of it."""
-    said = recorded_metadata(span)
-    counted = Counted(occurrence.quantity) if unit is None else unit.counted(occurrence.quantity, said)
-    known = scalars(said)
-    return occurrence._replace(
-        label=terms.dimension(occurrence.metric, known),
-        status=known.get("executionStatus", ""),
-        revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-    ), counted.sample

@@ -20,6 +20,8 @@ from .series import Accepted
 from .submissions import routed
 
 _KEY = "idempotencyKey"
+_RESTATED = {"teamId": "team_id", "appId": "app_id"}
+"""What a credential may have said of an event, by its name on the wire: an amendment that names it knows better."""
 
 
 class Amendments:
@@ -49,7 +51,8 @@ class Amendments:
         """
         recalled = self._bookings.recall(event_no)
         before = recalled.item.event
-        event = self._amended(tenant_no, before, changes, now_ns)
+        named = {NAMES.get(name, name): value for name, value in changes.items()}
+        event = self._amended(tenant_no, before, named, now_ns)
         voided_by = self._store.events.voided_by(event_no)
         if event == before and not voided_by:
             return False
@@ -61,15 +64,17 @@ class Amendments:
         again = recalled._replace(item=item)
         if event.customer_id != before.customer_id:
             again = again._replace(caller=NOBODY)  # its team and app were the other customer's
+        else:
+            restated = {field: "" for name, field in _RESTATED.items() if name in named}
+            again = again._replace(caller=again.caller._replace(**restated))
         self._bookings.book_again(tenant_no, again, corrects, now_ns, joins=moved)
         if left is not None:
             settle(self._store, self._archive, left, self._idle_ns)
         return True
 
-    def _amended(self, tenant_no: int, before: UsageEvent, changes: RawEvent, now_ns: int) -> UsageEvent:
+    def _amended(self, tenant_no: int, before: UsageEvent, named: RawEvent, now_ns: int) -> UsageEvent:
         """The event with the changes, as it would have been admitted."""
         catalog = self._contracts.catalog(tenant_no)
-        named = {NAMES.get(name, name): value for name, value in changes.items()}
         if _KEY in named:
             detail = "the key is the event's identity; void the event and send another one"
             raise Refused("NOT_AMENDABLE", detail, _KEY)

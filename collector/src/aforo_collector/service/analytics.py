@@ -223,7 +223,7 @@ class Analytics:
         """What can be left out before it is looked at."""
         number, only = self._snapshot.name_no, self._query.only
         metric, status = only.get("metricName"), only.get("executionStatus")
-        label = only.get("toolName") or only.get("model")
+        label = only.get("toolName")  # the model of a tool that tells of tokens stands elsewhere
         return Wanted(
             (units_named(metric), number(metric)) if metric else None,
             number(label) if label else None,

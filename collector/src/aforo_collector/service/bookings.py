@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from typing import Any, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
@@ -126,9 +125,8 @@ class Bookings:
         usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
         if terms.prices_usage(metric):
-            known = stated_fields(event)
-            usage = usage._replace(label=terms.dimension(metric, known))
-            revenue_of = partial(terms.usage_revenue, metric, known)
+            usage = usage._replace(label=terms.dimension(metric, stated_fields(event)))
+            revenue_of = terms.usage_revenues(usage)
         return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
 
     def append(
@@ -244,6 +242,18 @@ class Bookings:
         item = Accepted(0, event, main.key, row["metadata"] or "", main.details, b"")
         return Recalled(item, main.door, Identity(team_id=payer.team_id, app_id=payer.app_id), parts)
 
+    def metrics_of(self, event_no: int) -> set[str]:
+        """The metrics under which an event and what is derived of it are written."""
+        return {
+            measure.metric
+            for _, row in self.recall(event_no).parts
+            for measure in measures_of(
+                occurrence_of(row, self._store.interning.text),
+                row["units"],
+                self._store.traces.identity(row["strand_no"]),
+            )
+        }
+
     def take_back(self, tenant_no: int, recalled: Recalled, now_ns: int) -> int:
         """Void every part of an event; returns the number of the first VOID, 0 if it was voided before."""
         first = 0
@@ -334,9 +344,6 @@ def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None,
     if unit is not None and unit.sampled:
         counted = unit.counted(occurrence.quantity, *sources_of(event))
     if terms.prices_usage(occurrence.metric):
-        known = stated_fields(event)
-        occurrence = occurrence._replace(
-            label=terms.dimension(occurrence.metric, known),
-            revenue=terms.usage_revenue(occurrence.metric, known, counted.value),
-        )
+        occurrence = occurrence._replace(label=terms.dimension(occurrence.metric, stated_fields(event)))
+        occurrence = occurrence._replace(revenue=terms.usage_revenue(occurrence, counted.value))
     return Booked(occurrence, 0, counted.sample)

@@ -38,8 +38,8 @@ class Correcting:
         """Book an event again with some fields changed; False if that changes nothing."""
         return self._done(lambda now_ns: self._corrections.amend(tenant_no, event_id, changes, now_ns))
 
-    def assign(self, tenant_no: int, quarantine_no: int, customer_id: str) -> bool:
-        """Let a customer pay for something in quarantine; False when it is not there."""
+    def assign(self, tenant_no: int, quarantine_no: int, customer_id: str) -> Fate | None:
+        """Let a customer pay for something in quarantine; None when it is not there."""
         return self._done(
             lambda now_ns: self._quarantine.assign(tenant_no, quarantine_no, customer_id, now_ns)
         )

@@ -53,11 +53,15 @@ class Corrections:
 
     def _submitted_no(self, tenant_no: int, event_id: str) -> int:
         """The number of the event of an idempotency key, also under the id of one of its other metrics."""
-        for key in (event_id, event_id.rpartition("#")[0]):
-            found = self._store.keys.find(tenant_no, [key]).get(key) if key else None
-            if found is not None and found[1] > 0:
-                return found[1]
-        return 0
+        if number := self._number_of(tenant_no, event_id):
+            return number
+        key, _, metric = event_id.rpartition("#")
+        number = self._number_of(tenant_no, key)
+        return number if number and metric in self._intake.bookings.metrics_of(number) else 0
+
+    def _number_of(self, tenant_no: int, key: str) -> int:
+        found = self._store.keys.find(tenant_no, [key]).get(key) if key else None
+        return found[1] if found is not None and found[1] > 0 else 0
 
     def _span_event_no(self, tenant_no: int, event_id: str) -> int:
         """The number of the event that a span is billed as."""

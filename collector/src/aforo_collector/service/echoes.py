@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from aforo_collector.domain.chains import ask_inside
 from aforo_collector.domain.echoes import (
     AGENT_MAX_NS,
     STARTS_APART_MAX_NS,
@@ -18,6 +19,8 @@ from aforo_collector.domain.echoes import (
     Neighbourhood,
     call_of,
     echoes_of,
+    is_told,
+    struck,
 )
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Role
@@ -27,6 +30,8 @@ from aforo_collector.domain.trace import (
     LISTED,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
+    TOLD,
     UNSEEN,
     Node,
     Standing,
@@ -90,6 +95,7 @@ class Echoes:
         """Whether any call that changed in a tree is of a customer with several instrumentations."""
         found = False
         known: Identity | None = None
+        customer_id = ""
         sources: frozenset[str] = _NONE
         for node in tree.changed.values():
             flags = node.flags
@@ -99,32 +105,30 @@ class Echoes:
             identity = node.identity
             if identity is not known:
                 known = identity
-                sources = self._sources.get((tenant_no, identity[0]), _NONE)
+                customer_id = identity[0] or self._store.assignment(tenant_no, tree.trace_id)
+                sources = self._sources.get((tenant_no, customer_id), _NONE)
             source = (node.span or tree.span(node)).source
-            if source not in sources and identity[0] and flags & ARRIVED:
-                sources = self._with(tenant_no, identity[0], source)
+            if source not in sources and customer_id and flags & ARRIVED:
+                sources = self._with(tenant_no, customer_id, source)
             if flags & LISTED or len(sources) > 1:
                 found = True
         return found
 
     def _list(self, tenant_no: int, tree: Tree, node: Node, dirty: dict[tuple[int, int], list[Call]]) -> None:
         """Bring the list of calls in line with a node."""
-        span = tree.span(node)
-        customer_id = node.identity.customer_id
-        counts = (
-            customer_id != ""
-            and len(self._sources_of(tenant_no, customer_id)) > 1
-            and standing(node, ECHO) is Standing.RECORD
-        )
+        customer_id = node.identity.customer_id or self._store.assignment(tenant_no, tree.trace_id)
+        counts = customer_id != "" and len(self._sources_of(tenant_no, customer_id)) > 1 and _is_record(node)
         customer_no = self._store.interning.customer(tenant_no, customer_id) if counts else 0
-        call = call_of(span)
+        call = _call(tree, node)
         if node.flags & LISTED:
             listed_no = self._store.traces.stored_strand(node.strand_no)[0].customer_no
             if counts and listed_no == customer_no:
+                if node.role == Role.TOOL and self._store.calls.retell(customer_no, call):
+                    dirty[tenant_no, customer_no].append(call)
                 return
             self._store.calls.remove(listed_no, call)
             dirty[tenant_no, listed_no].append(call)
-            node.flags &= ~(LISTED | ECHO)
+            node.flags &= ~(LISTED | ECHO | TOLD)
         if counts:
             self._store.calls.put(customer_no, call)
             dirty[tenant_no, customer_no].append(call)
@@ -155,11 +159,13 @@ class Echoes:
         ):
             tree = self._tree_of(tenant_no, trace_id)
             node = tree.find(span_id)
-            if node is None or node.event_no != event_no or node.flags & LISTED or not _is_call(node):
+            if node is None or node.flags & LISTED or not _is_call(node) or not _is_record(node):
+                continue
+            if node.event_no != event_no and not node.flags & STRUCK:
                 continue
             if self._store.traces.stored_strand(node.strand_no)[0].customer_no != customer_no:
                 continue
-            self._store.calls.put(customer_no, call_of(tree.span(node)))
+            self._store.calls.put(customer_no, _call(tree, node))
             node.flags |= LISTED
             tree.changed[span_id] = node
 
@@ -173,6 +179,22 @@ class Echoes:
         agents = self._store.calls.agents(customer_no, first_ns - AGENT_MAX_NS, last_ns)
         for agent, was_echo in agents.items():
             self._note(tenant_no, customer_no, agent, was_echo, self._store.calls.is_told(customer_no, agent))
+        self._weigh_tools(tenant_no, customer_no, [*dirty, *calls])
+
+    def _weigh_tools(self, tenant_no: int, customer_no: int, near: list[Call]) -> None:
+        """Decide anew whether the tokens are told elsewhere of tools that ran when these calls were made."""
+        listed = self._store.calls
+        first_ns = min(near).start_ns
+        last_ns = max(call.end_ns if call.role == Role.TOOL else call.start_ns for call in near)
+        for tool in listed.telling_tools(customer_no, first_ns, last_ns):
+            run = customer_no, tool.start_ns, tool.end_ns
+            told = is_told(tool, listed.models(*run), listed.telling_tools(*run))
+            tree = self._tree_of(tenant_no, tool.trace_id)
+            node = tree.find(tool.span_id)
+            assert node is not None, "a listed call has its span"
+            if told is not bool(node.flags & TOLD):
+                node.flags ^= TOLD
+                tree.changed[tool.span_id] = node
 
     def _note(self, tenant_no: int, customer_no: int, call: Call, was_echo: bool, is_echo: bool) -> None:
         if is_echo == was_echo:
@@ -223,7 +245,21 @@ class Echoes:
         return calls
 
 
+def _call(tree: Tree, node: Node) -> Call:
+    """The call of a node, with the tokens that it has used inside as far as any span of it tells."""
+    span = tree.span(node)
+    if span.role == Role.TOOL and span.tokens is None and node.first_child:
+        ask_inside(tree, node)
+    call = call_of(span, node.fuller)
+    return struck(call) if node.flags & STRUCK else call
+
+
 def _is_call(node: Node) -> bool:
     """Whether a node is one that others may tell of too: a call, or an agent of whose calls it tells none."""
     flags = node.flags
     return flags & ARRIVED > 0 and (flags & ROLE_MASK in _CALLS or flags & UNSEEN > 0)
+
+
+def _is_record(node: Node) -> bool:
+    """Whether a call is the record among the spans of its trace, if it was taken back by hand, too."""
+    return standing(node, ECHO | STRUCK) is Standing.RECORD

@@ -74,7 +74,7 @@ class Intake:
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, self._twins, policy)
         self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
-        self._closing: list[tuple[Node, Tree]] = []
+        self._closing: list[Node] = []
 
     def forget(self) -> None:
         """Drop the work of a transaction that was rolled back."""
@@ -170,7 +170,7 @@ class Intake:
                 self._store.keys.put(tenant_no, [(event.key, said, 0)])
         node = link(tree, span, batch_no, position)
         if span.role == Role.CLOSE and node is not None:
-            self._closing.append((node, tree))
+            self._closing.append(node)
         return ""
 
     def _again(self, tree: Tree, span: Span) -> str:
@@ -238,9 +238,9 @@ class Intake:
         for tree in self._trees.values():
             if tree.left:
                 self._accounts.settle_sessions(tree)
-        for node, tree in self._closing:
-            strand = self._store.traces.strand(tree.trace_no, node.identity)
-            if strand is not None and strand.session_no:
+        for node in self._closing:
+            strand, _ = self._store.traces.stored_strand(node.strand_no)
+            if strand.session_no:
                 self.finals.close(strand.session_no, now_ns)
         self._trees.clear()
         self._closing.clear()

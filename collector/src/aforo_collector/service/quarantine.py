@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, Submission
+from aforo_collector.domain.submission import CONFLICT, REJECTED, WINDOW_NS, Fate, Submission
 from aforo_collector.domain.usage import SetAside
 from aforo_collector.pipeline.wire_names import NAMES
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
 from .corrections import NotCorrectable
+from .event_texts import FILTERED
 from .intake import Intake
 from .submissions import QUARANTINE
 
@@ -27,24 +28,28 @@ class Quarantine:
         self._store = store
         self._intake = intake
 
-    def assign(self, tenant_no: int, quarantine_no: int, customer_id: str, now_ns: int) -> bool:
-        """Let a customer pay: for all spans of the trace that name none, or for the one event.
+    def assign(self, tenant_no: int, quarantine_no: int, customer_id: str, now_ns: int) -> Fate | None:
+        """Let a customer pay: for all spans of the trace that name none, or for the one event, which is replayed.
 
-        False when nothing of that number is in quarantine. Raises `NotCorrectable`.
+        None when nothing of that number is in quarantine. Raises `NotCorrectable`.
         """
         found = self._store.set_aside(tenant_no, quarantine_no)
         if found is None:
-            return False
-        aside, _, _ = found
+            return None
+        aside, _, caller = found
         if not aside.trace_id:
-            return self.replay(tenant_no, quarantine_no, {"customerId": customer_id}, now_ns) is not None
+            if caller.customer_id not in ("", customer_id):
+                raise NotCorrectable(
+                    f"the event came by a key of customer {caller.customer_id!r}, who pays for it"
+                )
+            return self.replay(tenant_no, quarantine_no, {"customerId": customer_id}, now_ns)
         if aside.code != "NO_CUSTOMER":
             raise NotCorrectable(
                 f"a span that was set aside as {aside.code} cannot be assigned to a customer"
             )
         self._store.assign(tenant_no, aside.trace_id, customer_id)
         self._intake.review(tenant_no, aside.trace_id)
-        return True
+        return Fate(REVIEWED)
 
     def replay(
         self, tenant_no: int, quarantine_no: int, changes: Mapping[str, object], now_ns: int
@@ -62,16 +67,24 @@ class Quarantine:
         if aside.trace_id:
             self._intake.review(tenant_no, aside.trace_id)
             return Fate(REVIEWED)
-        event = self._event(aside, body)
-        event.update((NAMES.get(name, name), value) for name, value in changes.items())
-        submission = Submission(tenant_no, QUARANTINE, [event], caller, keeps_refused=True)
+        event = self._event(aside, body, changes)
+        window_ns = WINDOW_NS
+        if aside.code == FILTERED:  # an upload may have admitted what is older
+            window_ns = aside.received_ns, WINDOW_NS[1]
+        submission = Submission(
+            tenant_no, QUARANTINE, [event], caller, window_ns=window_ns, keeps_refused=True,
+            received_ns=aside.received_ns,
+        )  # fmt: skip
         fate = self._intake.submissions.submit(submission, now_ns).fates[0]
         if fate.verdict not in (CONFLICT, REJECTED):
             self._store.let_go(quarantine_no)
         return fate
 
-    def _event(self, aside: SetAside, body: str) -> dict[str, object]:
+    def _event(self, aside: SetAside, body: str, changes: Mapping[str, object]) -> dict[str, object]:
+        """The event as it came, with each changed field in place of all spellings that it had."""
         if not body:
             raise NotCorrectable(f"what was set aside as {aside.code} was not kept; send it again")
         event: dict[str, object] = json.loads(body, parse_float=Decimal)
-        return {NAMES.get(name, name): value for name, value in event.items()}
+        named = {NAMES.get(name, name): value for name, value in changes.items()}
+        kept = {name: value for name, value in event.items() if NAMES.get(name, name) not in named}
+        return kept | named

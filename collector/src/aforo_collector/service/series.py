@@ -19,6 +19,7 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import other_spelling
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.money import plain
+from aforo_collector.domain.session import duration_of
 from aforo_collector.domain.submission import RawEvent, UsageEvent
 from aforo_collector.pipeline.admit import (
     INTEGER_DIGITS_MAX,
@@ -27,7 +28,6 @@ from aforo_collector.pipeline.admit import (
     check,
     digest,
     digest_of,
-    duration_of,
     moment_of,
     quantity_of,
     said,
@@ -188,11 +188,16 @@ class Admission:
             if not self._telling.isdisjoint(stated):
                 metadata, told = None, text
         timed = layout.duration != "" and raw[layout.duration] is not None
-        types = tuple([type(raw[name]) for name in layout.untyped]) if layout.untyped else None
+        types = tuple([_type_of(raw[name]) for name in layout.untyped]) if layout.untyped else None
         return (layout.mark, layout.shared(raw), told, timed, types), metadata, text
 
 
 _NO_METADATA: Final[Mapping[str, object]] = {}
+
+
+def _type_of(value: object) -> object:
+    """What tells values apart that are equal: 1 and True, and numbers of different digits, 1.0 and 1.00."""
+    return str(value) if type(value) is Decimal else type(value)
 
 
 def minted() -> str:
@@ -259,6 +264,8 @@ def _member(
     occurred_ns = moment_of(occurred, bounds_ns) if occurred not in (None, "") else 0
     shared = series.event
     duration = raw[layout.duration] if layout.duration else None
+    if duration is not None:
+        check("executionDurationMs", duration)
     duration_ns = shared.duration_ns if duration is None else duration_of(duration)
     details, details_text = series.details(layout, raw)
     if metadata is None:

@@ -99,7 +99,8 @@ class Submissions:
         self, submission: Submission, catalog: Catalog, fates: list[Fate | None], now_ns: int
     ) -> tuple[list[Accepted], list[UsageEvent]]:
         past_ns, future_ns = submission.window_ns
-        bounds_ns = now_ns - past_ns, now_ns + future_ns
+        received_ns = submission.received_ns
+        bounds_ns = (received_ns or now_ns) - past_ns, now_ns + future_ns
         admission = self._admission(submission, catalog)
         accepted: list[Accepted] = []
         signals: list[UsageEvent] = []
@@ -112,6 +113,8 @@ class Submissions:
             except Refused as refused:
                 fates[index] = Fate(REJECTED, refusal=refused.refusal)
                 continue
+            if received_ns and not item.event.occurred_ns:  # its digest says still that it states no time
+                item = item._replace(event=item.event._replace(occurred_ns=received_ns))
             if item.event.boundary:
                 signals.append(item.event)
                 fates[index] = Fate(RECORDED, item.event.key)
@@ -245,8 +248,9 @@ class Submissions:
 
     def _aside(self, submission: Submission, index: int, why: Refusal, now_ns: int) -> None:
         raw = submission.events[index]
+        received_ns = submission.received_ns or now_ns
         self._store.quarantine(
-            submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, now_ns,
+            submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, received_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from aforo_collector.domain.trace import (
     ECHO,
     ROLE_MASK,
     ROLE_SHIFT,
+    STRUCK,
     TOKENS_BELOW,
     TWIN,
     Node,
@@ -102,11 +103,11 @@ class Twins:
     def _settle(self, tree: Tree, members: list[int]) -> None:
         nodes = [node for span_id in members if (node := tree.find(span_id)) is not None]
         chosen: list[Node] = []
-        for node in sorted(nodes, key=lambda node: _rank(tree.span(node))):
+        for node in sorted(nodes, key=lambda node: _rank(node, tree.span(node))):
             span = tree.span(node)
             before = node.flags
             node.flags &= ~TWIN
-            if standing(node, ECHO) is Standing.RECORD:
+            if standing(node, ECHO | STRUCK) is Standing.RECORD:
                 record = next((other for other in chosen if _overlap(span, tree.span(other))), None)
                 if record is None:
                     chosen.append(node)
@@ -120,10 +121,16 @@ class Twins:
                 tree.changed[node.span_id] = node
 
 
-def _rank(span: Span) -> tuple[object, ...]:
-    """The record of a call is the span that knows most of it; ties are broken by time and id."""
+def _rank(node: Node, span: Span) -> tuple[object, ...]:
+    """The record of a call is the span that knows most of it; ties are broken by time and id.
+
+    One that was taken back by hand stays the record: nobody else's span brings the call back.
+    """
     details = sum(1 for count in span.tokens or () if count)
-    return (not bears_tokens(span), not span.identity.customer_id, -details, span.start_ns, span.span_id)
+    return (
+        not node.flags & STRUCK, not bears_tokens(span), not span.identity.customer_id, -details, span.start_ns,
+        span.span_id,
+    )  # fmt: skip
 
 
 def _overlap(one: Span, other: Span) -> bool:

@@ -28,6 +28,10 @@ class JobNotOver(Exception):
     """A job that cannot be taken back while its rows are worked off. Nothing was changed."""
 
 
+class PartlyTakenBack(ValueError):
+    """A file of which one upload was taken back and another one stands: its rows would count twice."""
+
+
 class Examined(NamedTuple):
     """What a received file is: its form, and the SHA-256 in hex and size of what it unpacks to."""
 
@@ -91,13 +95,16 @@ class Uploads:
     def queue(self, upload: Upload, incoming: IncomingFile) -> tuple[Job, bool]:
         """Queue a received file; blocks until that is on disk. The job, and whether it was there before.
 
-        The same file, read the same way, is one job, unless that one failed or was taken back.
+        The same file, read the same way, is one job, unless that one failed or was taken back. Raises
+        `PartlyTakenBack`.
         """
         incoming.keep()
 
         def put(_: int) -> tuple[Job, bool]:
             rows = self._store.uploads
-            wanted = replace(upload, generation=rows.generation(upload.tenant_no, upload.digest))
+            before = rows.of_file(upload)
+            wanted = replace(upload, generation=sum(bool(job.progress.reversal) for job in before))
+            _check_taken_back(before, wanted.generation)
             if not upload.dry_run and (job := rows.same(wanted)) is not None:
                 return job, True
             return rows.put(wanted), False
@@ -179,3 +186,13 @@ class Uploads:
         job: Job | None = self._writer.command(note).result()
         self._jobs.wake()
         return job
+
+
+def _check_taken_back(jobs: list[Job], generation: int) -> None:
+    """Rows that are uploaded anew have new keys, so none of them may stand under an old one."""
+    for job in jobs:
+        if not job.progress.reversal and job.upload.generation < generation:
+            raise PartlyTakenBack(
+                f"upload {job.upload.upload_id} of this file was not taken back as another one was, and its rows"
+                " would count twice; nothing was recorded, revert it, then send the file again"
+            )

@@ -132,7 +132,7 @@ class Webhooks:
             return UnknownSource(source.source_id)  # nothing is written yet: it costs the others nothing
         if prepared.problem:
             return self._refuse(source, stored, prepared.problem)
-        events = self._submit(source, prepared.events, now_ns)
+        events = self._submit(source, prepared.events, stored.received_ns, now_ns)
         outcome = _outcome(events)
         if stored.delivery_no:
             # A replay of what was accepted changes nothing: it stays accepted.
@@ -152,9 +152,12 @@ class Webhooks:
         return Receipt(stored.delivery_no, REJECTED, [])
 
     def _submit(
-        self, source: Source, events: Sequence[Extracted], now_ns: int, *, dry: bool = False
+        self, source: Source, events: Sequence[Extracted], received_ns: int, now_ns: int, *, dry: bool = False
     ) -> list[Wire]:
-        """Submit what is new; what is known by its key is a duplicate before anybody compares contents."""
+        """Submit what is new of a delivery that came at `received_ns`.
+
+        What is known by its key is a duplicate before anybody compares contents.
+        """
         keyed = [one.event["idempotencyKey"] for one in events if isinstance(one.event, Mapping)]
         known: set[object] = set(self._store.keys.find(source.tenant_no, [str(key) for key in keyed]))
         fresh: list[RawEvent | Refusal] = []
@@ -168,7 +171,14 @@ class Webhooks:
             fresh.append(one.event)
             if isinstance(one.event, Mapping):
                 known.add(one.event["idempotencyKey"])
-        submission = Submission(source.tenant_no, DOOR, fresh, origin=source.source_id, keeps_refused=True)
+        submission = Submission(
+            source.tenant_no,
+            DOOR,
+            fresh,
+            origin=source.source_id,
+            keeps_refused=True,
+            received_ns=received_ns,
+        )
         submissions = self._writer.intake.submissions
         report = (submissions.check if dry else submissions.submit)(submission, now_ns)
         told = []
@@ -190,11 +200,11 @@ class Webhooks:
         found = extract(terms_of_source(source), source.source_id, incoming)
         if isinstance(found, Challenge):
             found = []
-        return self._tried(source, _timed(found, now_ns))
+        return self._tried(source, _timed(found, now_ns), now_ns)
 
-    def _tried(self, source: Source, events: Sequence[Extracted]) -> Future[Wire]:
+    def _tried(self, source: Source, events: Sequence[Extracted], received_ns: int) -> Future[Wire]:
         def check(now_ns: int) -> Wire:
-            told = self._submit(source, events, now_ns, dry=True)
+            told = self._submit(source, events, received_ns, now_ns, dry=True)
             shown = [
                 {**said, "event": one.event if isinstance(one.event, Mapping) else None}
                 for said, one in zip(told, events, strict=True)
@@ -219,7 +229,7 @@ class Webhooks:
             prepared = Prepared(source, stored, ())
         if prepared.problem:
             raise BadSignature(prepared.problem)
-        return self._tried(source, prepared.events) if dry else self.record(prepared)
+        return self._tried(source, prepared.events, stored.received_ns) if dry else self.record(prepared)
 
     def replay_rejected(self, source: Source, after_no: int, limit: int) -> tuple[Wire, int | None]:
         """Replay rejected deliveries of a source, oldest first; the counts, and after which one to go on."""

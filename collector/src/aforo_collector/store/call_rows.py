@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, tells_of
+from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, struck, tells_of
 
 _COLUMNS = "start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth"
 
@@ -37,6 +37,22 @@ class CallRows:
             (customer_no, *call[:3]),
         )
 
+    def retell(self, customer_no: int, call: Call) -> bool:
+        """Let a listed call have used what is known of it by now; False if that is what was known before."""
+        changed = self._db.execute(
+            "UPDATE calls SET input = ?, output = ? WHERE customer_no = ? AND start_ns = ? AND trace_id = ?"
+            " AND span_id = ? AND (input, output) <> (?, ?)",
+            (call.input, call.output, customer_no, *call[:3], call.input, call.output),
+        )
+        return changed.rowcount > 0
+
+    def strike(self, customer_no: int, call: Call) -> None:
+        """Note that a listed call was taken back by hand; nothing if it is not listed."""
+        self._db.execute(
+            "UPDATE calls SET worth = ? WHERE customer_no = ? AND start_ns = ? AND trace_id = ? AND span_id = ?",
+            (struck(call).worth, customer_no, *call[:3]),
+        )
+
     def mark(self, customer_no: int, call: Call, echo: bool) -> None:
         """Note whether a call is an echo."""
         self._db.execute(
@@ -60,6 +76,24 @@ class CallRows:
             (customer_no, first_ns, last_ns),
         )
         return {Call(*row[:-1]): bool(row[-1]) for row in rows}
+
+    def telling_tools(self, customer_no: int, first_ns: int, last_ns: int) -> list[Call]:
+        """Listed tool calls that tell of tokens, and that ran at a time between two."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 2"
+            " AND input + output > 0 AND end_ns >= ?",
+            (customer_no, first_ns - AGENT_MAX_NS, last_ns, first_ns),
+        )
+        return [Call(*row) for row in rows]
+
+    def models(self, customer_no: int, first_ns: int, last_ns: int) -> list[Call]:
+        """Listed calls of models, each told once, that started between two times."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 1"
+            " AND echo = 0",
+            (customer_no, first_ns, last_ns),
+        )
+        return [Call(*row) for row in rows]
 
     def is_told(self, customer_no: int, agent: Call) -> bool:
         """Whether another instrumentation tells of a call of a model that an agent made."""

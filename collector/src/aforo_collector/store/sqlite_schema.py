@@ -256,6 +256,9 @@ ALTER TABLE strands ADD COLUMN said TEXT;
     """
 CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) WITHOUT ROWID;
 """,
+    """
+CREATE INDEX telling_tools ON calls (customer_no, start_ns) WHERE role = 2 AND input + output > 0;
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
 

@@ -55,13 +55,18 @@ class UploadRows:
         """The job that did or does what an upload asks for."""
         return self._one("WHERE tenant_no = ? AND wish = ?", upload.tenant_no, _wish(upload))
 
-    def generation(self, tenant_no: int, digest: str) -> int:
-        """How many uploads of a file were taken back."""
-        row = self._db.execute(
-            "SELECT count(*) FROM upload_jobs WHERE tenant_no = ? AND digest = ? AND reversal <> ''",
-            (tenant_no, digest),
-        ).fetchone()
-        return int(row[0])
+    def of_file(self, upload: Upload) -> list[Job]:
+        """The jobs that have recorded or may yet record rows of a file for whoever uploads it."""
+        jobs = self._many(
+            "WHERE tenant_no = ? AND digest = ? ORDER BY job_no", upload.tenant_no, upload.digest
+        )
+        return [
+            job
+            for job in jobs
+            if job.upload.caller.customer_id == upload.caller.customer_id
+            and not job.upload.dry_run
+            and (job.progress.recorded or not job.progress.is_over)
+        ]
 
     def load(self, job_no: int) -> Job:
         """A job by its number."""

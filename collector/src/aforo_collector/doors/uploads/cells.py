@@ -33,6 +33,11 @@ def texts(_: str, cells: Cells, __: Faults) -> Values:
     return [cell or None for cell in cells] if "" in cells else cells
 
 
+def keys(_: str, cells: Cells, __: Faults) -> Values:
+    """Text as it stands; spaces alone are no key, at no door."""
+    return [cell if cell.strip() else None for cell in cells]
+
+
 def quantities(_: str, cells: Cells, faults: Faults) -> Values:
     """Exact numbers."""
     digits = "".join(cells)
@@ -98,7 +103,7 @@ def _object_or_fault(name: str, row: int, cell: str, faults: Faults) -> dict[str
 
 
 READERS: Final[Mapping[str, Callable[[str, Cells, Faults], Values]]] = MappingProxyType(
-    {"quantity": quantities, "occurredAt": moments, "gqlHasErrors": switches}
+    {"idempotencyKey": keys, "quantity": quantities, "occurredAt": moments, "gqlHasErrors": switches}
     | dict.fromkeys(INTEGERS, naturals)
     | dict.fromkeys(OBJECTS, objects)
 )

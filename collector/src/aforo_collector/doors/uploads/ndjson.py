@@ -74,16 +74,21 @@ def _completed(layout: Layout) -> Callable[[Sequence[Event | Refusal], Sequence[
 
     def complete(events: Sequence[Event | Refusal], lines: Sequence[int]) -> None:
         for event, line in zip(events, lines, strict=True):
-            if isinstance(event, Refusal) or (is_plain and event.get(_KEY)):
+            if isinstance(event, Refusal) or (is_plain and _names(event.get(_KEY))):
                 continue
             _rename(event, layout.renamed)
             for names, field, value in defaults:
                 if not _says(event, names):
                     event[field] = value
-            if not _says(event, keys):
+            if not any(_names(event.get(name)) for name in keys):
                 event[_KEY] = layout.key(line)
 
     return complete
+
+
+def _names(key: object) -> bool:
+    """Whether something is a key: spaces alone are none, at no door. What is no text is refused later."""
+    return key is not None and not (isinstance(key, str) and not key.strip())
 
 
 def _spellings(field: str) -> frozenset[str]:
