@@ -21,6 +21,8 @@ MODERN_PROTOCOL: Final = "2026-07-28"
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 NOBODY: Final = Identity()
+_VALUES: Final = frozenset({str, int, float, bool, list, dict, type(None)})
+"""What most arguments are: JSON."""
 _FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request")
 
 
@@ -99,6 +101,8 @@ def request_among(*arguments: object) -> Request | None:
     context variable of the framework that calls it. None outside of a request.
     """
     for argument in arguments:
+        if type(argument) in _VALUES:
+            continue
         try:
             # The context of the SDK 2.x is a model, and its property asks pydantic, which takes long.
             context = argument.__pydantic_private__["_request_context"]  # type: ignore[attr-defined]
