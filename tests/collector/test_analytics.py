@@ -282,6 +282,21 @@ def test_what_makes_no_sense_is_refused(query: UsageQuery, field: str) -> None:
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("customer", [None, "acme"])
+@pytest.mark.parametrize("period", [(1, None), (1, 2), (9999, None), (2262, 9999), (None, 9999), (1, 9999)])
+def test_a_period_may_lie_anywhere(customer: str | None, period: tuple[int | None, int | None]) -> None:
+    """What never happened in it is nothing, also where no clock counts that far."""
+    start, end = (
+        None if year is None else datetime(year, 12, 31, 23, 5, 7, 9, tzinfo=UTC) for year in period
+    )
+    with engine() as made:
+        made.submit({"customerId": "acme", "metricName": "pages", "quantity": 1})
+        only = {} if customer is None else {"customerId": customer}
+        found = reading(made).usage(made.tenant_no, UsageQuery(("day",), only, start, end))["items"]
+        held = (start is None or start.year == 1) and (end is None or end.year == 9999)
+        assert [row["eventCount"] for row in found] == [1] * held
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "WzFd", "W10", "e30", "WyJhIiwiYiJd"])
 def test_foreign_cursors_are_refused(cursor: str) -> None:
     """A cursor that no page of this grouping gave is told as such."""

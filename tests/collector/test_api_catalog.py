@@ -47,6 +47,9 @@ def test_toml_says_the_same_as_json(start: Start) -> None:
     assert collector.http.put("/v1/catalog", content=text, headers=TOML).status_code == 200
     assert collector.data("/v1/catalog")["rate_plans"][0]["base_fee"] == "0.1"
     assert put(collector, {"rate_plans": [{"code": "pro", "base_fee": "0.1"}]})["meta"]["changed"] is False
+    windows = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+    answer = collector.http.put("/v1/catalog", content=windows, headers=TOML).json()
+    assert answer["meta"]["changed"] is False, "an editor's byte order mark and line ends say nothing"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,17 @@ def test_a_wrong_catalog_changes_nothing(
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert "nothing was changed" in response.json()["detail"]
     assert ("errors" in response.json()) == (code == "INVALID_CATALOG")
+    assert collector.data("/v1/catalog") == before
+
+
+@pytest.mark.parametrize("again", ['"customers": []', '"currency": "EUR"'])
+def test_a_table_that_stands_there_twice_is_refused(collector: Running, again: str) -> None:
+    """The second of two tables of a name does not silently take the first one's place, in JSON as in TOML."""
+    before = collector.data("/v1/catalog")
+    text = f'{{"currency": "USD", "customers": [{{"id": "acme"}}], {again}}}'
+    response = collector.http.put("/v1/catalog", content=text, headers=JSON)
+    assert response.status_code == 400
+    assert "stands there twice" in response.json()["detail"]
     assert collector.data("/v1/catalog") == before
 
 

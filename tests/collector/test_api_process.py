@@ -1,11 +1,13 @@
 """A collector as a process: start, ready, stop, crash, and start again."""
 
+import resource
 import socket
 import time
 from pathlib import Path
 
 import httpx2
 
+from tests.collector.catalogs import catalog_for
 from tests.collector.running import Start
 from tests.collector.wire import PROTOBUF, body, chat, customer, tool
 
@@ -64,6 +66,30 @@ def test_a_folder_has_one_collector(start: Start) -> None:
     assert (second.url, second.stop()) == ("", 4)
     assert "another collector" in second.said[-1]
     assert first.http.get("/readyz").status_code == 200
+
+
+def test_a_full_disk_is_told_and_changes_nothing(start: Start) -> None:
+    """While nothing can be written it is not ready and says 503, also to an operator; afterwards it goes on."""
+    collector = start("--dev")
+    forever = resource.RLIM_INFINITY
+    before = collector.data("/v1/catalog")
+    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (0, forever))
+    ready = collector.http.get("/readyz")
+    assert (ready.status_code, ready.json()["code"]) == (503, "NOT_READY")
+    event = {"customerId": "acme", "metricName": "api_calls", "quantity": 1, "idempotencyKey": "k"}
+    for method, path, said in (
+        ("PUT", "/v1/catalog", catalog_for("acme")),
+        ("POST", "/v1/customers", {"id": "acme"}),
+        ("POST", "/v1/ingest", event),
+    ):
+        refused = collector.http.request(method, path, json=said)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2"), refused.text
+    assert collector.data("/v1/catalog") == before
+
+    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (forever, forever))
+    assert collector.http.get("/readyz").status_code == 200
+    assert collector.http.put("/v1/catalog", json=catalog_for("acme")).json()["meta"]["changed"]
+    assert collector.http.post("/v1/ingest", json=event).json()["data"]["accepted"] == 1
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_made(start: Start, tmp_path: Path) -> None:

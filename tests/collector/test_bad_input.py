@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aforo_collector.domain.money import plain
-from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode
+from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +143,16 @@ def test_a_tree_ten_thousand_deep_is_linked(engine: Engine, order: int) -> None:
         "SELECT span_id FROM usage_events WHERE kind != 5 AND event_no NOT IN (SELECT event_no FROM voided)"
     )
     assert rows == [(10_000,)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "zlib"])
+def test_a_packed_body_is_read_whole_or_refused(pack: Callable[[bytes], bytes]) -> None:
+    """What stands behind the first member of a gzip body is not left unread and acknowledged."""
+    assert unpack(pack(b""), "gzip", 10) == b""
+    assert unpack(pack(b"spans") + bytes(8), "gzip", 10) == b"spans"
+    for body_of_two in (pack(b"spans") + pack(b"more"), pack(b"spans") + b"x"):
+        with pytest.raises(MalformedBody, match="behind its end"):
+            unpack(body_of_two, "gzip", 100)
 
 
 @given(st.binary(max_size=300))

@@ -126,9 +126,15 @@ def test_a_tool_call_went_as_whoever_was_nearest_says(tmp_path: Path, restart: b
     assert found == {((1, "ERROR"), (5, "ERROR"))}
 
 
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("together", [True, False])
-def test_siblings_with_one_tool_call_id_share_what_they_know(tmp_path: Path, together: bool) -> None:
-    """A proxy and the server behind it tell of one call: what either knows of its cost and end is on the bill."""
+def test_siblings_with_one_tool_call_id_share_what_they_know(
+    tmp_path: Path, together: bool, inside: bool
+) -> None:
+    """A proxy and the server behind it tell of one call: what either knows of its cost and end is on the bill.
+
+    So is what a span inside of the other one knows.
+    """
     tool = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "lookup",
@@ -138,6 +144,10 @@ def test_siblings_with_one_tool_call_id_share_what_they_know(tmp_path: Path, tog
         span(1, 9, seconds=3, **ACME, **tool),
         span(2, 9, error=True, **tool, **{"aforo.provider_cost": "0.5"}),
     ]
+    if inside:
+        spans += [span(3, 2, **spans[1]["attributes"], error=True)]
+        spans[1] = span(2, 9, **tool)
+        del spans[2]["attributes"]["gen_ai.tool.call.id"]
     found = set()
     for number, order in enumerate(itertools.permutations(spans)):
         engine = Engine(tmp_path / f"{number}")

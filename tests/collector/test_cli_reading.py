@@ -259,6 +259,22 @@ def test_names_of_any_script_are_printed_in_any_locale(collector: Running) -> No
         assert acme in ran.stdout.decode()
 
 
+def test_what_stays_in_quarantine_is_no_success(run: Run, collector: Running) -> None:
+    """Assigning and replaying exit by what became of the item, and say why it stays."""
+    acme, key = customer(), customer()
+    events = [{"metricName": "api_calls", "quantity": 1, "idempotencyKey": key},
+              {"metricName": "api_calls", "quantity": 2, "idempotencyKey": key},
+              {"metricName": "no_such_unit", "quantity": 1}]  # fmt: skip
+    collector.http.post("/v1/ingest/batch", json={"events": events})
+    unknown, second, first = (
+        item["quarantineId"] for item in json.loads(run("intake", "quarantine", "--format", "json").out)[:3]
+    )
+    for item, code, why in ((first, 0, ""), (second, 4, "other contents"), (unknown, 1, "no_such_unit")):
+        ran = run("intake", "quarantine", "--assign", item, "--customer", acme)
+        assert (ran.code, why in ran.err) == (code, True)
+    assert run("intake", "quarantine", "--replay", unknown).code == 1
+
+
 def test_unpriced_calls_fail_the_check(run: Run, collector: Running) -> None:
     """`price check` exits 1 and names the models that nobody knows a price of."""
     span = chat(customer(), gen_ai__request__model="made-up-model")

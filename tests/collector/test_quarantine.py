@@ -16,7 +16,7 @@ from aforo_collector.views import instant
 from . import readings
 from .engine import Engine, body, span
 from .test_corrections import CHAT, EVENT, bills, work
-from .test_submission_properties import NOW_S
+from .test_submission_properties import FROM, NOW_S, TO
 
 
 def test_spans_without_a_customer_can_be_assigned() -> None:
@@ -38,6 +38,37 @@ def test_spans_without_a_customer_can_be_assigned() -> None:
             if view["metricName"].endswith("steps")
         ]  # fmt: skip
         assert len(steps) == 3
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_session_of_an_assigned_trace_is_billed_to_its_customer(restarted: bool) -> None:
+    """Spans that name a customer and spans that were assigned to it stay apart, and so do those that leave later."""
+    acme, globex = {"aforo__customer__id": "acme"}, {"aforo__customer__id": "globex"}
+    with readings.engine() as made:
+        for bodies in (
+            [span(1, 9, **CHAT), span(2, start_s=5, **CHAT), span(3, start_s=9, **CHAT, **acme)],
+            None,
+            [span(4, 3, start_s=10), span(5, 2, start_s=10)],
+            [span(9, **globex)],
+        ):
+            if bodies is not None:
+                made.send(body(bodies))
+            else:
+                aside = readings.reading(made).quarantine(made.tenant_no)["items"]
+                number = int(aside[0]["quarantineId"])
+                quarantine = Quarantine(made.store, made.intake)
+                assert work(made, lambda now: quarantine.assign(made.tenant_no, number, "acme", now))  # noqa: B023
+            if restarted:
+                made.restart()
+        assert made.query("SELECT span_id FROM usage_events WHERE kind = 5") == [(1,)]
+        made.now_ns += 7_200 * 10**9
+        work(made, made.intake.finals.close_due)
+
+        for customer in ("acme", "globex"):
+            invoice = readings.reading(made).invoice_preview(made.tenant_no, customer, start=FROM, end=TO)
+            assert invoice is not None
+            [fee] = [line for line in invoice["lines"] if line["metricName"] == "agentic_api.sessions"]
+            assert (fee["quantity"], fee["amount"]) == ("1", "0.50")
 
 
 def test_what_was_refused_can_be_sent_again_put_right() -> None:

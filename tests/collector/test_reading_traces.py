@@ -246,3 +246,22 @@ def test_a_tree_of_absurd_size_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatc
         tree = trace(made)
 
     assert (tree["spanCount"], tree["spansLeftOut"], len(tree["roots"])) == (3, 2, 3)
+
+
+def test_a_trace_is_found_in_either_case() -> None:
+    """Its id is a number in hexadecimal: capital letters find the same spans and events as small ones."""
+    trace_id = f"{0xABCDEF:032x}"
+    with engine() as made:
+        made.send(body([chat(1, trace=0xABCDEF, **ACME)]))
+        for key, said in (("small", trace_id), ("capital", trace_id.upper())):
+            made.submit({"customerId": "acme", "metricName": "pages", "quantity": 1, "traceId": said,
+                         "idempotencyKey": key})  # fmt: skip
+        found = [
+            [
+                event["eventId"]
+                for event in reading(made).usage_events(made.tenant_no, trace_id=asked)["items"]
+            ]
+            for asked in (trace_id, trace_id.upper())
+        ]
+        assert found[0] == found[1]
+        assert {"small", "capital"} < set(found[0])

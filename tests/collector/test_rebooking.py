@@ -1,4 +1,4 @@
-"""Customers that are not in the catalog yet: what they use is kept, and billed once they are."""
+"""What no plan bills is kept: it is billed once the catalog has the customer, or a plan prices it (again)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from aforo_collector.domain.catalog import Catalog
+from aforo_collector.domain.catalog_file import export, parse
+from aforo_collector.domain.pricing.per_unit import PerUnit
+from aforo_collector.domain.pricing.terms import Price
 from aforo_collector.service.rebooking import newly_known
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,6 +67,81 @@ def test_a_customer_that_comes_later_is_billed_as_if_it_had_been_there(data: st.
         made.bring(*brought, made.submission(*early))
         bring_catalog(made, catalog, data.draw(st.integers(1, 7)))
         made.submit(*late)
+        got = told(made)
+
+    assert got == expected
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_plan_that_asks_for_more_bills_as_if_it_always_had(data: st.DataObject) -> None:
+    """Usage of before counts under the metrics, and by the fields, that a plan comes to price in a period."""
+    catalog = replace(readings.catalog(), recorded_metrics=())
+    before = replace(catalog, rate_plans=tuple(
+        replace(plan, prices=tuple(
+            _by_another_field(price) for price in plan.prices if data.draw(st.booleans(), label=price.metric)
+        ))
+        for plan in catalog.rate_plans
+    ))  # fmt: skip
+    found = data.draw(events())
+    brought: list[Any] = [body([span]) for span in data.draw(st.one_of(st.just([]), traces()))]
+    with readings.engine(catalog) as made:
+        made.bring(*brought, made.submission(*found))
+        expected = told(made)
+
+    with readings.engine(before) as made:
+        made.bring(*brought, made.submission(*found))
+        bring_catalog(made, catalog, data.draw(st.integers(1, 7)))
+        got = told(made)
+
+    assert got == expected
+
+
+def _by_another_field(price: Price) -> Price:
+    """The same price, by another field of the events than theirs."""
+    if isinstance(price.terms, PerUnit) and price.terms.dimension == "size":
+        return replace(price, terms=replace(price.terms, dimension="toolName"))
+    return price
+
+
+def wrong_catalogs() -> list[Catalog]:
+    """Ways in which the plan of a customer can be wrong for a while."""
+    right = replace(readings.catalog(), recorded_metrics=())
+    document: Any = export(right)
+    plan = document["rate_plans"][0]
+    prices = plan["prices"]
+    plan["prices"] = []
+    without_prices = parse(document)
+    plan["prices"] = [
+        {**price, "dimension": "region"} if price["metric"] == "pages" else price for price in prices
+    ]
+    other_dimension = parse(document)
+    plan["prices"] = prices
+    document["products"][1]["rate_plan"] = "pro"
+    other_plan = parse(document)
+    return [without_prices, other_dimension, other_plan]
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_edit_that_is_undone_leaves_no_trace_on_the_bill(data: st.DataObject) -> None:
+    """Usage that came while a plan lacked a price, or had another dimension, reads as if it never had."""
+    right = replace(readings.catalog(), recorded_metrics=())
+    wrong = data.draw(st.sampled_from(wrong_catalogs()))
+    early, late = data.draw(events()), data.draw(events())
+    late = [{**event, "idempotencyKey": f"late {event['idempotencyKey']}"} for event in late]
+    spans = data.draw(st.one_of(st.just([]), traces()))
+    brought: list[Any] = [body([span]) for span in spans]
+    with readings.engine(right) as made:
+        made.submit(*early)
+        made.bring(*brought, made.submission(*late))
+        expected = told(made)
+
+    with readings.engine(right) as made:
+        made.submit(*early)
+        bring_catalog(made, wrong, 7)
+        made.bring(*brought, made.submission(*late))
+        bring_catalog(made, right, data.draw(st.integers(1, 7)))
         got = told(made)
 
     assert got == expected

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
+import pytest
 from aforo_collector.domain.aggregation import AGGREGATIONS
 from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.money import plain
@@ -260,6 +261,19 @@ def test_an_event_keeps_the_quantity_that_was_sent() -> None:
         assert invoice is not None
         assert [(line["quantity"], line["amount"]) for line in invoice["lines"]] == [("40", "80.00")] * 2
         assert made.query("SELECT revenue FROM usage_events ORDER BY event_no") == [("80",), (None,)]
+
+
+@pytest.mark.parametrize("until", [datetime(2262, 4, 12, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_a_period_may_end_whenever(until: datetime) -> None:
+    """What is owed until a day after any that SQLite can say in nanoseconds is all that is owed."""
+    with readings.engine(CATALOG) as made:
+        made.submit({"customerId": "acme", "metricName": "MAX", "quantity": 3, "idempotencyKey": "k"})
+        read = readings.reading(made)
+        owed = read.invoice_preview(made.tenant_no, "acme", start=datetime(1970, 1, 1, tzinfo=UTC), end=until)
+        later = read.invoice_preview(made.tenant_no, "acme", start=until - timedelta(minutes=1), end=until)
+        assert owed is not None
+        assert later is not None
+        assert (owed["total"], later["total"]) == ("6.00", "0.00")
 
 
 def test_an_amended_event_counts_as_it_was_amended() -> None:

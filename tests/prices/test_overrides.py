@@ -75,6 +75,28 @@ def test_a_span_without_provider_finds_the_override_of_the_models_maker() -> Non
     assert book(row("gpt-4o", "3")).cost("", "gpt-4o", MILLION, 0) == 3
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "written"),
+    [
+        ("openai", "gpt-4o", "openai/gpt-4o"), ("openai", "gpt-4o", "OpenAI/gpt-4o "),
+        ("gcp.gemini", "gemini-2.5-flash", "models/gemini-2.5-flash"),
+        ("gcp.vertex_ai", "gemini-2.5-flash", "publishers/google/models/gemini-2.5-flash"),
+    ],
+)  # fmt: skip
+def test_a_model_costs_the_same_with_its_path(provider: str, model: str, written: str) -> None:
+    """A vendor before the name leads to the tenant's own price of the model, else to the public one."""
+    at = ns(2026, 1, 1)
+    public = PriceBook().cost(provider, model, MILLION, at)
+    assert isinstance(public, Decimal)
+    assert PriceBook().cost(provider, written, MILLION, at) == public
+    assert book(row(model, "77", provider=provider)).cost(provider, written, MILLION, at) == 77
+    assert (
+        book(row(written.strip(), "78", provider=provider)).cost(provider, written.strip(), MILLION, at) == 78
+    )
+    for elsewhere in ("anthropic/gpt-4o", "other/gemini-2.5-flash"):
+        assert isinstance(PriceBook().cost(provider, elsewhere, MILLION, at), Unpriced), "another vendor's"
+
+
 def test_an_override_replaces_the_public_price_whole() -> None:
     """A pool without a rate in the override must cost its parent's rate, and have none without a parent."""
     prices = book(

@@ -91,6 +91,24 @@ def test_anthropic_leaves_the_cache_out_of_its_input():
     }
 
 
+def test_bedrock_leaves_the_cache_out_of_its_input():
+    """Bedrock's `Converse` counts as Anthropic does, under names of its own."""
+    raw = {
+        "inputTokens": 100,
+        "outputTokens": 20,
+        "totalTokens": 870,
+        "cacheReadInputTokens": 700,
+        "cacheWriteInputTokens": 50,
+    }
+
+    assert tokens_of_usage(raw) == {
+        c.INPUT_TOKENS: 850,
+        c.OUTPUT_TOKENS: 20,
+        c.CACHE_READ_TOKENS: 700,
+        c.CACHE_WRITE_TOKENS: 50,
+    }
+
+
 @pytest.mark.parametrize(
     ("raw", "quality"),
     [
@@ -116,3 +134,13 @@ def test_no_shape_breaks_it(raw):
     tokens = answer_of_usage(raw).tokens
 
     assert all(type(count) is int and 0 <= count <= COUNT_MAX for count in tokens.values())
+
+
+def test_an_object_that_cannot_be_read_has_no_counts():
+    """Usage that raises when it is asked for its counts is missing, as any other that has none."""
+
+    class Broken:
+        def model_dump(self, everything):
+            return {}
+
+    assert answer_of_usage(Broken()).quality == c.MISSING

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import inspect
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
 
 import aforo_sdk
 import pytest
@@ -107,6 +108,36 @@ def test_exceptions_pass_untouched(metered: Sink) -> None:
     span = delivered(metered)["execute_tool failing"]
     assert attributes_of(span)["error.type"] == "LookupError"
     assert (span.status.code, span.status.message) == (Status.STATUS_CODE_ERROR, "nothing there")
+
+
+def test_a_coroutine_that_is_handed_on_is_the_call(metered: Sink) -> None:
+    """A plain function that returns a coroutine, or an object whose call is one, has ended when that has: its
+    error is the call's, and what runs inside hangs there.
+    """
+
+    async def fails() -> None:
+        search("a")
+        raise LookupError("nothing there")
+
+    class Failing:
+        async def __call__(self) -> None:
+            await fails()
+
+    def plain() -> Coroutine[Any, Any, None]:
+        return fails()
+
+    async def main() -> None:
+        for call in (aforo_sdk.tool(plain), aforo_sdk.tool("object")(Failing())):
+            with pytest.raises(LookupError):
+                await call()
+
+    asyncio.run(main())
+    assert aforo_sdk.flush(10.0)
+    spans = metered.spans
+    for inner, outer in (spans[:2], spans[2:]):
+        assert inner.parent_span_id == outer.span_id
+        assert attributes_of(outer)["error.type"] == "LookupError"
+    assert [span.name for span in spans[1::2]] == ["execute_tool plain", "execute_tool object"]
 
 
 def test_cancellation_is_an_error_of_its_own_type(metered: Sink) -> None:

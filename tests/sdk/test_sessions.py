@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import aforo_sdk
@@ -108,6 +109,31 @@ def test_wrap_keeps_coroutines(metered: Sink) -> None:
         return await wrapped(), plugin.current_identity().session_id
 
     assert asyncio.run(main()) == ("s-1", None)
+
+
+def test_wrap_keeps_generators(metered: Sink) -> None:
+    """A wrapped generator is one, and its code runs in the session whoever reads it, in whatever thread; the
+    code that reads it does not.
+    """
+
+    def who() -> Iterator[str | None]:
+        for _ in range(3):
+            yield plugin.current_identity().session_id
+
+    async def awho() -> AsyncIterator[str | None]:
+        for session_id in who():
+            yield session_id
+
+    session = aforo_sdk.session("s-1")
+    items = session.wrap(who)()
+    with ThreadPoolExecutor(1) as pool:
+        assert [pool.submit(next, items).result() for _ in range(2)] == ["s-1"] * 2
+    assert (next(items), plugin.current_identity().session_id) == ("s-1", None)
+
+    async def main() -> list[tuple[str | None, str | None]]:
+        return [(inside, plugin.current_identity().session_id) async for inside in session.wrap(awho)()]
+
+    assert asyncio.run(main()) == [("s-1", None)] * 3
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,23 @@ def test_quantities_are_written_exactly(quantity: int | Decimal | float) -> None
     assert "E" not in text.upper()
 
 
+def test_any_float_counts_as_it_prints() -> None:
+    """A float of another class, as numpy's, is the number that a plain one of its value is."""
+
+    class Other(float):
+        def __repr__(self) -> str:
+            return f"np.float64({float(self)})"
+
+    assert decimal_text("quantity", Other(0.1)) == "0.1"
+
+
+def test_a_number_too_long_to_be_printed_is_refused_as_any_other(metered: Sink) -> None:
+    """Python prints no integer of more than 4300 digits: as a quantity it is refused, as a cost left out."""
+    with pytest.raises(aforo_sdk.UsageError, match=r"quantity .*Nothing was recorded"):
+        aforo_sdk.record_usage("m", 10**5_000)
+    assert aforo_sdk.tool(cost=10**5_000)(len)("ab") == 2
+
+
 @pytest.mark.parametrize(
     "quantity", [-1, "-0.5", "NaN", float("nan"), float("inf"), "many", "", None, True, [], 1 + 2j, "1e999"]
 )

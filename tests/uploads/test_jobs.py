@@ -93,12 +93,14 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     """The same report, by the same validator, with keys that stand in the file twice; and nothing is recorded."""
     known = ndjson_of("dry", 1, idempotencyKey="dry-known")
     upload(collector, "known.ndjson", known)
+    new = ndjson_of("dry", 7, idempotencyKey="dry-new")
     data = (
         known
         + known.replace(b'"quantity": 1', b'"quantity": 2')
         + b"{\n"
+        + new * 2
         + ndjson_of("dry", *[1] * 5_000)
-        + ndjson_of("dry", 7, idempotencyKey="dry-new") * 2
+        + new.replace(b": 7,", b": 7.0,").replace(b"quantity", b"value")
         + ndjson_of("dry", 8, idempotencyKey="dry-new")
         + ndjson_of("dry", 1, metric="nope")
     )
@@ -107,7 +109,7 @@ def test_a_dry_run_says_what_the_run_then_does(collector: Running) -> None:
     done = upload(collector, "a.ndjson", data)
     assert (tried["dryRun"], done["dryRun"]) == (True, False)
     assert done["totals"] == {
-        "received": 5_007, "recorded": 5_001, "duplicates": 2, "conflicts": 2, "rejected": 2,
+        "received": 5_008, "recorded": 5_001, "duplicates": 3, "conflicts": 2, "rejected": 2,
     }  # fmt: skip
     for field in ("state", "totals", "errors", "sha256", "processedBytes"):
         assert tried[field] == done[field], field
@@ -180,6 +182,30 @@ def test_what_stands_of_a_file_does_not_count_twice(collector: Running) -> None:
     assert upload(collector, "part.csv", data, defaultCustomerId="part")["totals"]["recorded"] == 2
     assert upload(collector, "part.csv", data)["totals"]["duplicates"] == 1
     assert sorted(events(collector, "part").values()) == ["1", "2"]
+
+
+def test_rows_in_quarantine_are_taken_back_too(start: Start) -> None:
+    """What conditions kept out leaves with its upload, replayed from the quarantine or not, and then counts once."""
+    collector = start("--dev")
+    condition = {"field": "tier", "operator": "EQUALS", "value": "paid"}
+
+    def units(*conditions: dict[str, str]) -> None:
+        unit = {"name": "reads", "filter": list(conditions)} if conditions else {"name": "reads"}
+        assert collector.http.put("/v1/catalog", json={"billable_units": [unit]}).status_code == 200
+
+    units(condition)
+    data = b"customerId,metricName,quantity,tier\nkept,reads,1,paid\nkept,reads,2,free\nkept,reads,3,free\n"
+    job = upload(collector, "kept.csv", data)
+    assert list(events(collector, "kept").values()) == ["1"]
+    units()
+    _, second = (item["quarantineId"] for item in collector.data("/v1/intake/quarantine"))
+    replayed = collector.http.post(f"/v1/intake/quarantine/{second}/replay", json={}).json()["data"]
+    assert replayed["outcome"] == "recorded"
+    assert sorted(events(collector, "kept").values()) == ["1", "2"]
+    revert(collector, job)
+    assert (events(collector, "kept"), collector.data("/v1/intake/quarantine")) == ({}, [])
+    upload(collector, "kept.csv", data)
+    assert sorted(events(collector, "kept").values()) == ["1", "2", "3"]
 
 
 def test_old_rows_want_a_backfill_that_is_allowed(collector: Running) -> None:

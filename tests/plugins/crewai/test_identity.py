@@ -6,10 +6,11 @@ from typing import Any
 import aforo_crewai
 import aforo_sdk
 from crewai.flow.flow import Flow, start
+from crewai.tools import tool
 from opentelemetry.sdk.trace import TracerProvider
 
-from tests.fake_openai import FakeOpenAI
-from tests.plugins.crewai.crews import agent, crew, model
+from tests.fake_openai import FakeOpenAI, Reply, fake_openai
+from tests.plugins.crewai.crews import agent, asks, crew, model
 from tests.plugins.spool import ReadSpans
 
 
@@ -102,3 +103,36 @@ def test_runs_join_the_call_around_them(metered: ReadSpans, server: FakeOpenAI) 
     assert (first.parent, first.trace) == (outer.id, outer.trace)
     assert second.parent == f"{request.get_span_context().span_id:016x}"
     assert second.trace == f"{request.get_span_context().trace_id:032x}"
+
+
+@aforo_sdk.tool(name="inner")
+def inner() -> None:
+    """Meter a call of our own, and a fact."""
+    aforo_sdk.record_usage("pages", 1)
+
+
+@tool("deep")
+def deep(city: str) -> str:
+    """Look a city up."""
+    inner()
+    with aforo_sdk.session("own", customer_id="umbrella"):
+        inner()
+    return city
+
+
+def test_what_runs_inside_of_a_tool_is_for_its_payer(spans: ReadSpans) -> None:
+    """What code inside of a tool meters itself hangs under that tool and is for its payer, unless it says
+    better; when the run is over, nothing is left of it.
+    """
+    aforo_crewai.instrument("globex", "s-7")
+    script = [asks(("deep", {"city": "Oslo"})), Reply()]
+    with fake_openai(script) as server, aforo_sdk.session("outer", customer_id="acme"):
+        crew(model(server), deep).kickoff()
+        inner()
+    seen = spans()
+    called = seen.one("execute_tool deep")
+    first, second, after = seen.named("execute_tool inner")
+    assert [first.parent, second.parent, after.parent] == [called.id, called.id, ""]
+    for name in ("execute_tool inner", "record_usage"):
+        paid = [(span["aforo.customer.id"], span["aforo.session.id"]) for span in seen.named(name)]
+        assert paid == [("globex", "s-7"), ("umbrella", "own"), ("acme", "outer")]

@@ -9,6 +9,7 @@ import aforo_sdk
 import pytest
 from aforo_langchain import AforoCallbackHandler, instrument
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
@@ -188,3 +189,45 @@ def test_runs_join_the_call_around_them(spans: ReadSpans) -> None:
     seen = spans()
     (outer,) = [span for span in seen if "outer" in span.name]
     assert (seen.one("chat stub-1").parent, seen.one("chat stub-1").trace) == (outer.id, outer.trace)
+
+
+@aforo_sdk.tool(name="inner")
+def inner() -> None:
+    """Meter a call of our own, and a fact."""
+    aforo_sdk.record_usage("pages", 1)
+
+
+@tool
+def lookup(city: str) -> str:
+    """Look a city up."""
+    inner()
+    with aforo_sdk.session("own", customer_id="umbrella"):
+        inner()
+    return city
+
+
+@tool
+async def alookup(city: str) -> str:
+    """Look a city up."""
+    return str(lookup.func(city))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_runs_inside_of_a_tool_is_for_its_payer(spans: ReadSpans, asynchronous: bool) -> None:
+    """What code inside of a run meters itself hangs under that run and is for its payer, unless it says better;
+    when the run is over, nothing is left of it.
+    """
+    config: RunnableConfig = {"callbacks": [AforoCallbackHandler("globex", "s-7")]}
+    with aforo_sdk.session("outer", customer_id="acme"):
+        if asynchronous:
+            asyncio.run(alookup.ainvoke({"city": "Oslo"}, config))
+        else:
+            lookup.invoke({"city": "Oslo"}, config)
+        inner()
+    seen = spans()
+    (called,) = [span for span in seen if span.name.endswith("lookup")]
+    first, second, after = seen.named("execute_tool inner")
+    assert [first.parent, second.parent, after.parent] == [called.id, called.id, ""]
+    for name in ("execute_tool inner", "record_usage"):
+        paid = [(span["aforo.customer.id"], span["aforo.session.id"]) for span in seen.named(name)]
+        assert paid == [("globex", "s-7"), ("umbrella", "own"), ("acme", "outer")]

@@ -30,7 +30,8 @@ def run(parent: OpenRun | None = None, start_ns: int = 0) -> OpenRun:
     """Return an open run with an id of its own, a chain or (below a parent) a model call."""
     scope = parent.scope if parent else root_scope(Identity(), {}, None)[0]
     opening = model_call("chat", "", "m") if parent else chain("c", None, is_root=True)
-    return OpenRun(uuid4(), parent, {}, scope, opening, 1, 0, start_ns, b"", False, None)
+    around = scope.tree.place()
+    return OpenRun(uuid4(), parent, {}, scope, opening, 1, 0, start_ns, b"", False, None, around)
 
 
 def test_the_first_end_wins(spans: ReadSpans) -> None:

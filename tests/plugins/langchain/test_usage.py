@@ -43,6 +43,38 @@ def result(usage_metadata: Any, **said: Any) -> LLMResult:
     return LLMResult.model_construct(generations=[[ChatGeneration.model_construct(message=message)]])
 
 
+class Counted:
+    """A usage object of a provider's library."""
+
+    def model_dump(self) -> dict[str, int]:
+        """Return it as a dict."""
+        return {"prompt_tokens": 7, "completion_tokens": 2}
+
+
+NOWHERE = usage(0, 0)
+COUNTS = {"prompt_tokens": 7, "completion_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"llm_output": {"token_usage": Counted()}},
+        {"response_metadata": {"usage_metadata": {"prompt_token_count": 7, "candidates_token_count": 2}}},
+        {"additional_kwargs": {"usage": COUNTS}},
+        {"usage_metadata": NOWHERE, "response_metadata": {"token_usage": COUNTS}},
+    ],
+    ids=["object", "gemini", "additional", "zeros"],
+)
+def test_counts_stand_in_many_places(spans: ReadSpans, told: dict[str, Any]) -> None:
+    """Wherever a provider's own counts stand, they are read if LangChain's say nothing."""
+    output = told.pop("llm_output", None)
+    model = ScriptedChat(replies=[AIMessage(content="done", **told)], llm_output=output)
+    model.invoke("a", {"callbacks": [AforoCallbackHandler()]})
+    (call,) = spans()
+    assert (call["gen_ai.usage.input_tokens"], call["gen_ai.usage.output_tokens"]) == (7, 2)
+    assert call["aforo.usage.quality"] == "reported"
+
+
 @given(counts, counts, counts, counts, counts)
 def test_counts_are_exact(into: int, out: int, read: int, written: int, reasoning: int) -> None:
     """Totals stay inclusive and every count arrives as the provider gave it."""

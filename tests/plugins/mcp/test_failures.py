@@ -133,6 +133,7 @@ def test_reports_outside_of_calls(spans: ReadSpans, caplog: pytest.LogCaptureFix
     @metered_tool
     async def tool() -> None:
         report_cost("much")
+        report_cost(10**5_000)
         report_usage({"words": 3})
         late.append(asyncio.create_task(asyncio.sleep(0.01)))
         late[0].add_done_callback(lambda _: report_cost("1"))

@@ -47,10 +47,19 @@ def _document(body: bytes, content_type: str) -> Any:
     """The table in a body; numbers stay decimals."""
     try:
         if content_type in TOML:
-            return tomllib.loads(body.decode(), parse_float=Decimal)
+            return tomllib.loads(body.decode("utf-8-sig"), parse_float=Decimal)
         if content_type == "application/json":
-            return json.loads(body, parse_float=Decimal, parse_constant=str)
+            return json.loads(body, parse_float=Decimal, parse_constant=str, object_pairs_hook=_table)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was changed") from None
     detail = f"content type {content_type or 'none'}; send application/json or application/toml"
     raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a name that stands there twice is an error, as in TOML, and not the first one's loss."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 from fastapi import APIRouter, Response
 
@@ -23,12 +24,15 @@ async def live() -> dict[str, str]:
 
 @router.get("/readyz")
 async def ready(desk: AtDesk) -> dict[str, str]:
-    """The whole way to the disk works: an empty transaction went through the queue of the writer."""
+    """The whole way to the disk works: a transaction that writes went through the queue of the writer."""
     try:
-        passed = asyncio.wrap_future(desk.writer.command(lambda _: None))
+        passed = asyncio.wrap_future(desk.writer.probe())
         await asyncio.wait_for(passed, READY_TIMEOUT_S)
     except (QueueFull, TimeoutError):
         detail = "the writer is behind; nothing is lost that was answered, ask again shortly"
+        raise Problem(503, "NOT_READY", detail, retry_after="2") from None
+    except (sqlite3.Error, OSError, MemoryError) as error:
+        detail = f"the store cannot be written to ({error}); nothing is lost that was answered"
         raise Problem(503, "NOT_READY", detail, retry_after="2") from None
     return {"status": "ok"}
 

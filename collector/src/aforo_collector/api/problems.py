@@ -6,6 +6,8 @@ happened and what to do.
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +25,8 @@ from aforo_collector.pipeline.admit import Refused
 from aforo_collector.service.corrections import NoSuchEvent, NotCorrectable
 from aforo_collector.service.reading import InvalidQuery
 from aforo_collector.service.writer import QueueFull
+
+logger = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 400: "BAD_REQUEST"}
@@ -138,6 +142,12 @@ async def _of_writer(request: Request, error: Exception) -> Response:
     return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
 
 
+async def _of_store(request: Request, error: Exception) -> Response:
+    logger.error("the store failed", exc_info=error)
+    detail = f"the store does not work ({error}); nothing was changed, send it again after 2 s"
+    return problem_response(Problem(503, "BUSY", detail, retry_after="2"), request)
+
+
 async def _unexpected(request: Request, _: Exception) -> Response:
     # The server logs the traceback itself.
     detail = "the collector failed on this request; nothing was recorded, the reason is in its log"
@@ -156,6 +166,7 @@ HANDLERS: tuple[tuple[type[Exception], _Handler], ...] = (
     (Refused, _of_correction),
     (InvalidTerms, _of_terms),
     (QueueFull, _of_writer),
+    (sqlite3.OperationalError, _of_store),  # a full disk, a lock: only waiting helps
     (Exception, _unexpected),
 )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
 from .client import Client, asking
-from .exits import USAGE, Failure, run
+from .exits import CONFLICT, FAILED, OK, USAGE, Failure, run
 from .printing import formatted, print_list, print_one
 
 _COLUMNS = ("receivedAt", "door", "code", "detail", "traceId", "spanId", "quarantineId")
@@ -38,14 +41,21 @@ def balance(client: Client, shape: str) -> None:
 @asking
 def quarantine(
     client: Client, limit: int, assign: int | None, customer: str | None, replay: int | None, shape: str
-) -> None:
+) -> int:
     """What was set aside, latest first, with the reason; or deal with one item of it."""
     if assign is not None:
         if not customer:
             raise Failure(USAGE, "--assign needs --customer. Nothing was changed.")
-        print_one(client.send(f"/v1/intake/quarantine/{assign}/assign", {"customerId": customer}), shape)
-        return
+        return _told(client.send(f"/v1/intake/quarantine/{assign}/assign", {"customerId": customer}), shape)
     if replay is not None:
-        print_one(client.send(f"/v1/intake/quarantine/{replay}/replay", {}), shape)
-        return
+        return _told(client.send(f"/v1/intake/quarantine/{replay}/replay", {}), shape)
     print_list(client.items("/v1/intake/quarantine", limit), shape, _COLUMNS)
+    return OK
+
+
+def _told(fate: dict[str, Any], shape: str) -> int:
+    """Print what became of an item; fails where it stays in quarantine."""
+    print_one(fate, shape)
+    if fate["refusal"] is not None:
+        print(f"it stays in quarantine: {fate['refusal']['detail']}", file=sys.stderr)
+    return {"rejected": FAILED, "conflict": CONFLICT}.get(fate["outcome"], OK)

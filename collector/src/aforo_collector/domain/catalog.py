@@ -17,6 +17,7 @@ from aforo_collector.domain.pricing.terms import Price
 
 __all__ = [
     "EMPTY_CATALOG",
+    "FOREVER_NS",
     "UNKNOWN_CUSTOMERS",
     "Catalog",
     "Customer",

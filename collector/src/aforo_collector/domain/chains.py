@@ -10,13 +10,14 @@ SPANS_ABOVE_MAX = 16
 _OTHER, _MODEL, _TOOL = (role << ROLE_SHIFT for role in (Role.OTHER, Role.MODEL, Role.TOOL))
 
 
-def ask_inside(tree: Tree, node: Node) -> None:
-    """Note on the record of a tool call what the spans know that tell of it from further inside.
+def ask_inside(tree: Tree, node: Node, record: Node | None = None) -> None:
+    """Note on the record of a tool call what the spans know that tell of it from further inside of a span of it.
 
     A framework may call a success what its server has called an error, and only the server may know what the
     call cost or which tokens it used: whoever was nearest to it is right. Looks at `SPANS_INSIDE_MAX` spans at most.
     A call that was taken back by hand before its record arrived stays so.
     """
+    record = record or node
     inside: list[Span] = []
     pending = tree.children(node)
     for _ in range(SPANS_INSIDE_MAX):
@@ -26,12 +27,12 @@ def ask_inside(tree: Tree, node: Node) -> None:
         role = inner.flags & ROLE_MASK
         if role == _TOOL and is_inner_tool(inner):
             inside.append(tree.span(inner))
-            _strike_with(node, inner)
+            _strike_with(record, inner)
         elif role != _OTHER:
             continue
         pending += tree.children(inner)
     for span in sorted(inside, key=lambda span: (span.start_ns, span.span_id)):
-        learn(node, span)
+        learn(record, span)
 
 
 def learn(node: Node, span: Span) -> None:

@@ -61,6 +61,8 @@ def unpack(body: bytes, encoding: str, size_bytes_max: int) -> bytes:
         raise BodyTooLarge(f"the body unpacks to more than {size_bytes_max} bytes; send smaller batches")
     if not stream.eof:
         raise MalformedBody(f"the {encoding} body is cut off")
+    if stream.unused_data.strip(b"\0"):
+        raise MalformedBody(f"the {encoding} body goes on behind its end; send it in one piece")
     return data
 
 

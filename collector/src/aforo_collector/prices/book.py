@@ -10,7 +10,7 @@ from aforo_collector.domain.cost import Cost, Pools, Rates, Unpriced, cost_of
 from aforo_collector.domain.money import CONTEXT, plain
 from aforo_collector.prices.overrides import override_periods
 from aforo_collector.prices.providers import canonical_provider
-from aforo_collector.prices.public import named_or_maker, public_providers, public_schedule
+from aforo_collector.prices.public import named_or_maker, public_providers, public_schedule, without_path
 from aforo_collector.prices.tariff import Schedule
 
 __all__ = ["PriceBook"]
@@ -72,14 +72,20 @@ class PriceBook:
         }
 
     def _find(self, provider: str, model: str) -> Schedule:
-        provider_id, model_name = named_or_maker(canonical_provider(provider), model)
-        public = public_schedule(provider_id, model_name)
-        own = override_periods(self._overrides, provider_id, model_name)
-        schedule = Schedule(own + public.periods, public.otherwise)
+        provider_id, model_name = named_or_maker(canonical_provider(provider), model.strip())
+        schedule = self._schedule(provider_id, model_name)
+        if not schedule.periods and (short := without_path(provider_id, model_name)) != model_name:
+            schedule = Schedule(self._schedule(provider_id, short).periods, schedule.otherwise)
         while len(self._schedules) >= _MODELS_CACHED_MAX:
             self._schedules.pop(next(iter(self._schedules)), None)
         self._schedules[provider, model] = schedule
         return schedule
+
+    def _schedule(self, provider_id: str, model: str) -> Schedule:
+        public = public_schedule(provider_id, model)
+        return Schedule(
+            override_periods(self._overrides, provider_id, model) + public.periods, public.otherwise
+        )
 
 
 def _per_mtok(rates: Rates) -> dict[str, str]:

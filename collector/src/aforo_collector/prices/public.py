@@ -16,7 +16,7 @@ from aforo_collector.prices.tariff import DAY_NS, Period, Schedule, Step, Tariff
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider
 
-__all__ = ["named_or_maker", "public_providers", "public_schedule"]
+__all__ = ["named_or_maker", "public_providers", "public_schedule", "without_path"]
 
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -47,6 +47,14 @@ def named_or_maker(provider_id: str, model: str) -> tuple[str, str]:
         if model and provider.model_match is not None and provider.model_match.is_match(model.lower())
     )
     return next(makers, ""), model
+
+
+def without_path(provider_id: str, model: str) -> str:
+    """The model's name alone where what stands before it says nothing else: `openai/gpt-4o` at OpenAI,
+    `models/gemini-2.5-flash` and `publishers/google/models/gemini-2.5-flash` at Google.
+    """
+    path, _, name = model.rpartition("/")
+    return name if path.lower() == provider_id or path.rpartition("/")[2] == "models" else model
 
 
 def public_schedule(provider_id: str, model: str) -> Schedule:

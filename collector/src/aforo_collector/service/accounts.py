@@ -128,13 +128,13 @@ class Accounts:
                 session = self._finals.current(session, now_ns)
             self._store.sessions.changed(session)
         session_no = session.session_no if session is not None else 0
-        strand = self._store.traces.strand(tree.trace_no, identity)
+        strand = self._store.traces.strand(tree.trace_no, said)
         numbers = self._store.interning.payer(tenant_no, payer)
         # The session of a remembered strand may have lost its last span since, and been taken away.
         if strand is None or (strand.payer_no, strand.session_no) != (numbers[0], session_no):
             kept = payer._replace(session_id=said.session_id) if session_no else payer
             strand = self._store.traces.new_strand(
-                tree.trace_no, tree.trace_id, identity, numbers, session_no, None if said == kept else said
+                tree.trace_no, tree.trace_id, said, numbers, session_no, is_all=said == kept
             )
         terms = self._contracts.terms(tenant_no, strand.payer_no, payer)
         return Account(identity, strand, session, terms, self._contracts.cost_of(tenant_no), [], [])
@@ -322,7 +322,7 @@ class Accounts:
         if numbers[0] == strand.payer_no:
             return strand
         return self._store.traces.new_strand(
-            tree.trace_no, tree.trace_id, identity, numbers, strand.session_no, said
+            tree.trace_no, tree.trace_id, said, numbers, strand.session_no, is_all=False
         )
 
     def _record_again(self, tenant_no: int, strand: Strand, tree: Tree, node: Node, now_ns: int) -> bool:

@@ -125,8 +125,9 @@ class Analytics:
         by_metric = query.asks("metricName") and splits_revenue(catalog.rate_plans)
         period = "hour" if "hour" in self._what else "day" if "day" in self._what else ""
         self._grain = Grain(period, names=by_metric or query.asks(*NAME_KEYS))
-        start_ns = 0 if query.start is None else max(0, ns_of(query.start))
-        end_ns = HOUR_LAST * HOUR_NS if query.end is None else max(start_ns, ns_of(query.end))
+        last_ns = HOUR_LAST * HOUR_NS
+        start_ns = 0 if query.start is None else min(max(0, ns_of(query.start)), last_ns)
+        end_ns = last_ns if query.end is None else min(max(start_ns, ns_of(query.end)), last_ns)
         self._hours, self._cuts = _divided(start_ns, end_ns)
         customer_id = query.only.get("customerId")
         self._customer_no = None if customer_id is None else snapshot.customer_no(customer_id)

@@ -108,8 +108,8 @@ class Bookings:
         numbers = self._store.interning.payer(tenant_no, placed)
         strand = self._strands.get((tenant_no, payer, session_no))
         if strand is None or strand.payer_no != numbers[0]:
-            said = None if placed == payer else payer
-            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, said)
+            is_all = placed == payer
+            strand = self._store.traces.new_strand(0, b"", payer, numbers, session_no, is_all)
             self._strands.put((tenant_no, payer, session_no), strand)
         terms = self._contracts.terms(tenant_no, strand.payer_no, placed)
         return Sitting(strand, session, terms, payer, [], [])

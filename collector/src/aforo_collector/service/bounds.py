@@ -24,7 +24,9 @@ def _recount(store: SqliteWriter, archive: Archive, session: Session, idle_ns: i
     session.active = []
     for strand_no, node in store.traces.spans_of_session(session.session_no):
         span = archive.span_of(node)
-        session.leads(span.start_ns, span.span_id, store.traces.identity(strand_no))
+        # What was assigned to a customer does not say so; its session knows.
+        said = store.traces.identity(strand_no)._replace(customer_id=session.customer_id)
+        session.leads(span.start_ns, span.span_id, said)
         session.cover(span.start_ns, span.end_ns, idle_ns)
         session.spans += 1
     store.events.flush_rows()

@@ -121,7 +121,7 @@ class EventReading:
         for entry in entries:
             if wanted.customer_id not in (None, entry.payer.customer_id):
                 continue
-            if wanted.trace_id not in (None, trace_id_of(entry)):
+            if wanted.trace_id is not None and wanted.trace_id.lower() != trace_id_of(entry).lower():
                 continue
             for view in self._views(entry):
                 if wanted.metric_name in (None, view["metricName"]):

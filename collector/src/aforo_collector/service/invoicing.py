@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from aforo_collector.domain.aggregation import Tally
-from aforo_collector.domain.catalog import Catalog, RatePlan
+from aforo_collector.domain.catalog import FOREVER_NS, Catalog, RatePlan
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.invoice import Invoice, InvoiceLine, build, to_wire
 from aforo_collector.domain.measures import measures_of, stated, units_named, usage_of
@@ -32,7 +32,7 @@ _Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """[start, end) as aware datetimes and in ns since 1970."""
+    """[start, end) as aware datetimes and in ns since 1970, at most `FOREVER_NS`: SQLite knows no larger numbers."""
 
     start: datetime
     end: datetime
@@ -40,12 +40,12 @@ class Period:
     @property
     def start_ns(self) -> int:
         """Start in ns."""
-        return ns_of(self.start)
+        return min(ns_of(self.start), FOREVER_NS)
 
     @property
     def end_ns(self) -> int:
         """End in ns."""
-        return ns_of(self.end)
+        return min(ns_of(self.end), FOREVER_NS)
 
     @property
     def hours(self) -> tuple[int, int]:

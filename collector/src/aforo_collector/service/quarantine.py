@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from aforo_collector.domain.submission import CONFLICT, REJECTED, WINDOW_NS, Fate, Submission
+from aforo_collector.domain.submission import CONFLICT, RECORDED, REJECTED, WINDOW_NS, Fate, Submission
 from aforo_collector.domain.usage import SetAside
 from aforo_collector.pipeline.wire_names import NAMES
 from aforo_collector.store.sqlite_writer import SqliteWriter
@@ -36,7 +36,7 @@ class Quarantine:
         found = self._store.set_aside(tenant_no, quarantine_no)
         if found is None:
             return None
-        aside, _, caller = found
+        aside, _, caller, _ = found
         if not aside.trace_id:
             if caller.customer_id not in ("", customer_id):
                 raise NotCorrectable(
@@ -63,7 +63,7 @@ class Quarantine:
         found = self._store.set_aside(tenant_no, quarantine_no)
         if found is None:
             return None
-        aside, body, caller = found
+        aside, body, caller, origin = found
         if aside.trace_id:
             self._intake.review(tenant_no, aside.trace_id)
             return Fate(REVIEWED)
@@ -72,13 +72,23 @@ class Quarantine:
         if aside.code == FILTERED:  # an upload may have admitted what is older
             window_ns = aside.received_ns, WINDOW_NS[1]
         submission = Submission(
-            tenant_no, QUARANTINE, [event], caller, window_ns=window_ns, keeps_refused=True,
+            tenant_no, QUARANTINE, [event], caller, origin, window_ns, keeps_refused=True,
             received_ns=aside.received_ns,
         )  # fmt: skip
         fate = self._intake.submissions.submit(submission, now_ns).fates[0]
         if fate.verdict not in (CONFLICT, REJECTED):
             self._store.let_go(quarantine_no)
+        if fate.verdict == RECORDED:
+            self._belongs(tenant_no, fate.key, origin)
         return fate
+
+    def _belongs(self, tenant_no: int, key: str, origin: str) -> None:
+        """Let a row of an upload be taken back with the others."""
+        job = self._store.uploads.find(tenant_no, origin) if origin else None
+        if job is not None:
+            [(_, event_no)] = self._store.keys.find(tenant_no, [key]).values()
+            if event_no > 0:
+                self._store.uploads.remember(job.job_no, event_no, event_no)
 
     def _event(self, aside: SetAside, body: str, changes: Mapping[str, object]) -> dict[str, object]:
         """The event as it came, with each changed field in place of all spellings that it had."""

@@ -9,7 +9,7 @@ session share is found once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
@@ -44,6 +44,14 @@ SENDERS_MAX = 64
 """Senders whose series are remembered."""
 KEPT_OUT = -1
 """The number that the key of a filtered event has instead of its event's."""
+
+
+Before = Callable[[str, bytes], bytes | None]
+"""The digest that came with a key before this one, None for none."""
+
+
+def _nothing(_key: str, _digest: bytes) -> None:
+    """Nothing came before."""
 
 
 class Seats(NamedTuple):
@@ -85,13 +93,17 @@ class Submissions:
         killed = self._signal(submission, signals, accepted, now_ns)
         return self._report(submission, fates, len(signals), killed, now_ns)
 
-    def check(self, submission: Submission, now_ns: int) -> IntakeReport:
-        """What would become of a submission; nothing is recorded or kept."""
+    def check(self, submission: Submission, now_ns: int, before: Before = _nothing) -> IntakeReport:
+        """What would become of a submission; nothing is recorded or kept.
+
+        `before` knows what was checked before this, and would have been recorded.
+        """
         catalog = self._contracts.catalog(submission.tenant_no)
         fates: list[Fate | None] = [None] * len(submission.events)
         accepted, signals = self._admit(submission, catalog, fates, now_ns)
         for item in self._claim(submission.tenant_no, submission.door, accepted, fates):
-            fates[item.place] = Fate(RECORDED, item.key)
+            again = _again(item, before(item.key, item.digest))
+            fates[item.place] = again or Fate(RECORDED, item.key)
         said, outcome = _counted(fates)
         return IntakeReport(len(said), *outcome, said, len(signals))
 
@@ -143,17 +155,11 @@ class Submissions:
         }
         fresh = []
         for item in accepted:
-            before = known.get(item.key)
-            if before is None:
+            again = _again(item, known.get(item.key))
+            if again is None:
                 known[item.key] = item.digest
                 fresh.append(item)
-            elif before == item.digest:
-                fates[item.place] = Fate(DUPLICATE, item.key)
-            else:
-                detail = f"idempotency key {item.key!r} was used for other contents; the first event stands"
-                fates[item.place] = Fate(
-                    CONFLICT, item.key, Refusal(CONFLICT.upper(), detail, "idempotencyKey")
-                )
+            fates[item.place] = again
         return fresh
 
     def _record(
@@ -252,7 +258,18 @@ class Submissions:
         self._store.quarantine(
             submission.tenant_no, submission.door, why.code, why.detail, None, 0, 0, index, received_ns,
             "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
+            submission.origin,
         )  # fmt: skip
+
+
+def _again(item: Accepted, before: bytes | None) -> Fate | None:
+    """What becomes of an event whose key came with a digest before; None where it did not."""
+    if before is None:
+        return None
+    if before == item.digest:
+        return Fate(DUPLICATE, item.key)
+    detail = f"idempotency key {item.key!r} was used for other contents; the first event stands"
+    return Fate(CONFLICT, item.key, Refusal(CONFLICT.upper(), detail, "idempotencyKey"))
 
 
 def routed(event: UsageEvent, catalog: Catalog) -> bool:

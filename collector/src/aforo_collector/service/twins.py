@@ -11,7 +11,7 @@ call that arrive far apart are both billed.
 
 from __future__ import annotations
 
-from aforo_collector.domain.chains import learn
+from aforo_collector.domain.chains import ask_inside, learn
 from aforo_collector.domain.span import Role, Span, bears_tokens
 from aforo_collector.domain.trace import (
     ARRIVED,
@@ -114,6 +114,8 @@ class Twins:
                 else:
                     node.flags |= TWIN
                     learn(record, span)
+                    if span.role == Role.TOOL:
+                        ask_inside(tree, node, record)
                     record.told_below = record.told_below or bool(node.flags & TOKENS_BELOW)
                     if record.outcome or record.cost or record.fuller or record.told_below:
                         tree.changed[record.span_id] = record

@@ -6,7 +6,6 @@ killed goes on behind the last stretch that was committed. While one stretch is 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 import threading
@@ -17,14 +16,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
 from aforo_collector.domain.submission import (
-    CONFLICT,
     DUPLICATE,
     RECORDED,
     Fate,
-    IntakeReport,
     RawEvent,
     Refusal,
     Submission,
@@ -51,7 +46,6 @@ KEY_LENGTH_MAX: Final = 255
 RETRY_S: Final = 1.0
 
 Stretch = list[Rows]
-_encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 class _Stopped(Exception):
@@ -186,7 +180,7 @@ class UploadJobs:
         submissions = self._writer.intake.submissions
         after = stretch[-1].after
         if seen is not None:
-            report = _told_again(submissions.check(submission, now_ns), submission, seen, upload.origin)
+            report = submissions.check(submission, now_ns, partial(_before, seen, upload.origin))
             progress = progress.after(report, *after)
         else:
             before_no = self._store.submitted.last_no()
@@ -226,6 +220,7 @@ class UploadJobs:
             if len(found) == RECALLED_AT_ONCE:
                 break
         if not found:
+            self._store.let_go_of(job.upload.upload_id)
             rows.save(job, replace(progress, reversal=REVERTED))
             return False
         numbers = self._store.keys.find(tenant_no, [key for _, key in found])
@@ -272,23 +267,6 @@ def _key_of(event: RawEvent | Refusal) -> str:
     return "" if isinstance(event, Refusal) else str(event.get("idempotencyKey") or "")[:KEY_LENGTH_MAX]
 
 
-def _told_again(report: IntakeReport, submission: Submission, seen: SeenKeys, derived: str) -> IntakeReport:
-    """The report of a dry run, with the keys that stood in the file before; no key that begins with `derived` does."""
-    fates = list(report.fates)
-    duplicates, conflicts = report.duplicates, report.conflicts
-    for index, (fate, event) in enumerate(zip(report.fates, submission.events, strict=True)):
-        if fate.verdict != RECORDED or fate.key.startswith(derived) or isinstance(event, Refusal):
-            continue
-        digest = hashlib.blake2b(_encode(event), digest_size=16).digest()
-        before = seen.digest(fate.key, digest)
-        if before == digest:
-            fates[index] = Fate(DUPLICATE, fate.key)
-            duplicates += 1
-        elif before is not None:
-            detail = f"idempotency key {fate.key!r} stands in the file before with other contents"
-            fates[index] = Fate(CONFLICT, fate.key, Refusal("CONFLICT", detail, "idempotencyKey"))
-            conflicts += 1
-    again = duplicates - report.duplicates + conflicts - report.conflicts
-    return report._replace(
-        fates=fates, recorded=report.recorded - again, duplicates=duplicates, conflicts=conflicts
-    )
+def _before(seen: SeenKeys, derived: str, key: str, digest: bytes) -> bytes | None:
+    """What came with a key earlier in the file of a dry run; a key that begins with `derived` comes once."""
+    return None if key.startswith(derived) else seen.digest(key, digest)

@@ -115,6 +115,10 @@ class Writer:
         """Queue `run(now_ns)` as a transaction of its own, after everything queued before it."""
         return self._put(_Work(run))
 
+    def probe(self) -> Future[None]:
+        """Queue a transaction that changes nothing and writes all the same: done, the way to the disk works."""
+        return self.command(lambda _: self._store.rewrite())
+
     def _put(self, work: _Work) -> Future[Any]:
         try:
             self._queue.put_nowait(work)

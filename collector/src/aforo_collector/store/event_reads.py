@@ -194,7 +194,9 @@ class EventReads:
 
     def of_trace(self, trace_no: int | None, trace_id: str, net: bool) -> list[tuple[int, int]]:
         """(occurred_ns, event number) of a trace's events, of spans and of events that name the trace."""
-        numbers = self._submitted("trace_id = ? AND u.trace_id <> ''", trace_id, net)
+        numbers: set[int] = set()
+        for spelled in (trace_id.lower(), trace_id.upper()):
+            numbers |= self._submitted("trace_id = ? AND u.trace_id <> ''", spelled, net)
         if trace_no is not None:
             numbers |= self._numbers("SELECT event_no FROM spans WHERE trace_no = ?", (trace_no,))
         if not net and trace_no is not None:

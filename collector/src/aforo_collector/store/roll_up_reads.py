@@ -13,7 +13,7 @@ from aforo_collector.domain.usage import Counts, Kind, Occurrence, RollUp
 from .roll_up_rows import COUNTS, DAY_HOURS, KEYS, SUMMED, Sums, added, count, nothing, sums_in
 from .texts import Texts
 
-HOUR_LAST: Final = 2**64 // 3_600_000_000_000
+HOUR_LAST: Final = 2**63 // 3_600_000_000_000
 """Later than anything that can have occurred, in hours since 1970."""
 
 _NAMES = KEYS[5:]

@@ -259,6 +259,10 @@ CREATE TABLE ended_tokens (token_id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL)
     """
 CREATE INDEX telling_tools ON calls (customer_no, start_ns) WHERE role = 2 AND input + output > 0;
 """,
+    """
+ALTER TABLE set_aside ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+CREATE INDEX set_aside_by_origin ON set_aside (origin) WHERE origin <> '';
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
 

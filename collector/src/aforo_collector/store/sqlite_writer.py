@@ -19,6 +19,7 @@ from .event_rows import EventRows
 from .interning import Interning
 from .session_rows import SessionRows
 from .sqlite import Database
+from .sqlite_schema import STEPS
 from .submitted_rows import SubmittedRows
 from .texts import Texts
 from .trace_rows import TraceRows
@@ -64,6 +65,10 @@ class SqliteWriter:
         self._flush_counts()
         self._db.execute("COMMIT")
 
+    def rewrite(self) -> None:
+        """Write a page as it is: an empty transaction would be committed on a full disk, too."""
+        self._db.execute(f"PRAGMA user_version = {len(STEPS)}")
+
     def rollback(self) -> None:
         """Undo the transaction and forget."""
         self._counts.clear()
@@ -89,11 +94,12 @@ class SqliteWriter:
 
     def quarantine(
         self, tenant_no: int, door: str, code: str, detail: str, trace_id: bytes | None, span_id: int,
-        batch_no: int, position: int, now_ns: int, body: str = "", caller: Identity = NOBODY,
+        batch_no: int, position: int, now_ns: int, body: str = "", caller: Identity = NOBODY, origin: str = "",
     ) -> None:  # fmt: skip
         """Set something aside with its reason.
 
-        `body` is the event where there is no span to read again, `caller` what its credential said of it.
+        `body` is the event where there is no span to read again, `caller` what its credential said of it, `origin`
+        the sender within its door.
         """
         row = self._db.execute(
             "INSERT INTO quarantine (tenant_no, door, code, detail, trace_id, span_id, batch_no, position, received_ns)"
@@ -101,8 +107,8 @@ class SqliteWriter:
             (tenant_no, door, code, detail[:1000], trace_id, span_id, batch_no, position, now_ns),
         )
         if body:
-            kept = (row.lastrowid, body, caller_text(caller))
-            self._db.execute("INSERT INTO set_aside (quarantine_no, body, caller) VALUES (?, ?, ?)", kept)
+            kept = (row.lastrowid, body, caller_text(caller), origin)
+            self._db.execute("INSERT INTO set_aside VALUES (?, ?, ?, ?)", kept)
 
     def release(self, batch_no: int, position: int, codes: tuple[str, ...]) -> None:
         """Take a span out of the quarantine: what was missing has arrived."""
@@ -112,23 +118,30 @@ class SqliteWriter:
             (batch_no, position, *codes),
         )
 
-    def set_aside(self, tenant_no: int, quarantine_no: int) -> tuple[SetAside, str, Identity] | None:
-        """Something in quarantine, the event that was kept of it ("" for none) and what its credential said.
+    def set_aside(self, tenant_no: int, quarantine_no: int) -> tuple[SetAside, str, Identity, str] | None:
+        """Something in quarantine, the event that was kept of it ("" for none), what its credential said, its origin.
 
         None if it is not there.
         """
         row = self._db.execute(
             "SELECT quarantine_no, door, code, detail, coalesce(trace_id, x''), span_id, received_ns,"
-            " coalesce(body, ''), coalesce(caller, '') FROM quarantine LEFT JOIN set_aside USING (quarantine_no)"
+            " coalesce(body, ''), coalesce(caller, ''), coalesce(origin, '')"
+            " FROM quarantine LEFT JOIN set_aside USING (quarantine_no)"
             " WHERE quarantine_no = ? AND tenant_no = ?",
             (quarantine_no, tenant_no),
         ).fetchone()
-        return None if row is None else (SetAside(*row[:-2]), row[-2], caller_of(row[-1]))
+        return None if row is None else (SetAside(*row[:-3]), row[-3], caller_of(row[-2]), row[-1])
 
     def let_go(self, quarantine_no: int) -> None:
         """Take something out of the quarantine: it has been dealt with."""
         for table in ("quarantine", "set_aside"):
             self._db.execute(f"DELETE FROM {table} WHERE quarantine_no = ?", (quarantine_no,))
+
+    def let_go_of(self, origin: str) -> None:
+        """Take everything of an origin out of the quarantine."""
+        of_origin = "SELECT quarantine_no FROM set_aside WHERE origin = ? AND origin <> ''"
+        for table in ("quarantine", "set_aside"):
+            self._db.execute(f"DELETE FROM {table} WHERE quarantine_no IN ({of_origin})", (origin,))
 
     def assignment(self, tenant_no: int, trace_id: bytes) -> str:
         """The customer that a trace was assigned to by hand, "" for none."""

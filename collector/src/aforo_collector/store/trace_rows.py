@@ -121,21 +121,21 @@ class TraceRows:
 
     def new_strand(
         self, trace_no: int, trace_id: bytes, identity: Identity, payer: tuple[int, int], session_no: int,
-        said: Identity | None = None,
+        is_all: bool = True,
     ) -> Strand:  # fmt: skip
         """Start a strand; the same identity may get another one later, which means the same.
 
-        `said` is what its spans hand down to spans below, where that is not all of the payer and the session:
-        what was filled in for the bill is nobody else's.
+        The identity is what its spans say and hand down to spans below; `is_all` if that is all of the payer and
+        the session, and nothing was filled in for the bill, which is nobody else's.
         """
         number = self._next_strand_no
         self._next_strand_no += 1
         self._new_strands.append(
-            (number, trace_no, trace_id, payer[0], session_no, None if said is None else json.dumps(said))
+            (number, trace_no, trace_id, payer[0], session_no, None if is_all else json.dumps(identity))
         )
         strand = Strand(number, payer[0], payer[1], session_no)
         self._strands.put((trace_no, identity), strand)
-        self._identities.put(number, identity if said is None else said)
+        self._identities.put(number, identity)
         return strand
 
     def flush(self) -> None:

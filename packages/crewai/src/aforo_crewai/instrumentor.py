@@ -17,9 +17,10 @@ from importlib import import_module, metadata
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
 
 from aforo_crewai import mapping, metering
+from aforo_crewai.scopes import SCOPES
 
 _LOOPS: Final = frozenset({"flow_started", "lite_agent_execution_started"})
 """The events with which an agent's loop begins; flows of the user's have no hooks."""
@@ -223,6 +224,15 @@ def _found(feature: Feature) -> Any:
         f"aforo-crewai: crewai {_version()} has no {missing}: {feature.loss}; the rest is metered.",
     )
     return None
+
+
+def _inside(place: Inside) -> Inside | None:
+    """Where the code runs that asks, if that is a call of CrewAI's which began in `place`."""
+    hooks = _hooks if SCOPES.open else None
+    return None if hooks is None else metering.inside(hooks.current_parent_id(), place)
+
+
+plugin.found_by(_inside)
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Answer, Identity
+from aforo_sdk.plugin import Answer, Identity, Inside
 
 from aforo_crewai import mapping, spans
 from aforo_crewai.scopes import SCOPES, Loop, Scope, Tree
@@ -69,6 +69,24 @@ def answered(parent_event_id: str | None, answer: object) -> None:
         _excuse("answered", error)
 
 
+def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
+    """Where the code runs that asks, if that is the scope `parent_event_id` and it began in `place`: it hangs
+    there, for its payer. What the program says inside, with a session of ours, wins.
+    """
+    try:
+        scope = SCOPES.around(parent_event_id)
+        if scope is None or scope.around is not place:
+            return None
+        if scope.inside is None:
+            tree = scope.tree
+            payer = tree.payer if place is tree.around else place.payer.over(tree.payer)
+            scope.inside = Inside(tree.trace_id, scope.span_id, payer)
+        return scope.inside
+    except Exception as error:
+        _excuse("inside", error)
+        return None
+
+
 def _start(own: Identity, kind: str, source: object, event: object) -> None:
     """Enter a scope that starts."""
     now_ns = time_ns()
@@ -118,6 +136,7 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
             scope.attributes += plugin.call_id(asked)
         if kind == mapping.TOOL:
             scope.cached = mapping.is_cached(source, event)
+    scope.around = tree.place()
     SCOPES.add(scope)
 
 
@@ -243,7 +262,7 @@ def _parent_of(kind: str, event: object) -> Scope | None:
 def _root(own: Identity, kind: str, event: object) -> Tree:
     """Return the tree of a root that starts. Identity: `own`, then the context of the emitter."""
     trace_id, above = plugin.current_parent() or (plugin.new_trace_id(), 0)
-    tree = Tree(trace_id, above, own.over(plugin.current_identity()).attributes)
+    tree = Tree(trace_id, above, own.over(plugin.current_identity()))
     if kind not in _RUNS:
         unseen = SCOPES.unseen(getattr(event, "parent_event_id", None), tree)
         if unseen is not None:

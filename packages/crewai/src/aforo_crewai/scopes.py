@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Final, Optional
 
-from aforo_sdk.plugin import Opening, new_span_id
+from aforo_sdk import plugin
+from aforo_sdk.plugin import Identity, Inside, Opening, new_span_id
 
 from aforo_crewai.mapping import Asked
 
@@ -24,23 +25,35 @@ SWEEP_EVERY_S: Final = 60
 
 
 class Tree:
-    """What all scopes under one root share: trace, the span above the root (0: none), payer (encoded), step
-    counter, the root itself, what is open, and the time of the last start (unix ns).
+    """What all scopes under one root share: trace, the span above the root (0: none), payer, also encoded
+    (`identity`), step counter, the root itself, what is open, the time of the last start (unix ns), and what of
+    ours the root began in: by our own context (`outside`), and as near as anybody knows (`around`).
 
     A run that began out of our sight is not `whole` and has no root: several scopes may stand side by side.
     """
 
-    __slots__ = ("above", "identity", "last_start_ns", "open", "root", "steps", "trace_id", "whole")
+    __slots__ = (
+        "above", "around", "identity", "last_start_ns", "open", "outside", "payer", "root", "steps", "trace_id",
+        "whole",
+    )  # fmt: skip
 
-    def __init__(self, trace_id: int, above: int, identity: bytes) -> None:
+    def __init__(self, trace_id: int, above: int, payer: Identity) -> None:
         self.trace_id = trace_id
         self.above = above
-        self.identity = identity
+        self.payer = payer
+        self.identity = payer.attributes
+        self.outside = plugin.here.get()
+        self.around = plugin.innermost()
         self.root: Scope | None = None
         self.whole = True
         self.steps = count()
         self.open: dict[str, Scope] = {}
         self.last_start_ns = 0
+
+    def place(self) -> Inside:
+        """What of ours a scope of this tree begins in that starts now."""
+        place = plugin.here.get()
+        return self.around if place is self.outside else place
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +75,8 @@ class Scope:
 
     What is learned on the way: `call_id` of a model call, `offered` that it was told of tools, `began` that
     its answer has begun; `failure` of a tool that says it ended well, `cached` that it did not run;
-    `called_ns` and `called` for a model call that was announced by a hook and by no event (0: none).
+    `called_ns` and `called` for a model call that was announced by a hook and by no event (0: none). `around` is
+    what of ours it began in, `inside` is where its code runs, once somebody has asked.
     """
 
     key: str
@@ -84,6 +98,8 @@ class Scope:
     cached: bool = False
     called: object = None
     called_ns: int = 0
+    around: Inside | None = None
+    inside: Inside | None = None
 
 
 class ScopeTable:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aforo_sdk import conventions as c
-from aforo_sdk.plugin import COUNT_MAX, Answer, quality_of, raise_cache_writes, take_counts, tokens_of_usage
+from aforo_sdk.plugin import (
+    COUNT_MAX,
+    Answer,
+    plain_usage,
+    quality_of,
+    raise_cache_writes,
+    take_counts,
+    tokens_of_usage,
+)
 
 _PROVIDERS: Final = {
     "amazon_bedrock": "aws.bedrock",
@@ -66,7 +74,13 @@ def answer_of(result: object) -> Answer:
     if usage.get("total_cost", 1) == 0:
         return Answer({}, c.CACHED_RESPONSE, None, model, "", asks_for_tools)
     raw = said.get("token_usage") or said.get("usage") or output.get("token_usage") or output.get("usage")
-    tokens = _tokens(usage) if usage else tokens_of_usage(_dict(raw))
+    if raw is None:
+        raw = said.get("usage_metadata") or _dict(getattr(message, "additional_kwargs", None)).get("usage")
+    if raw is not None and type(raw) is not dict:  # an object of the provider's library
+        raw = plain_usage(raw)
+    tokens = _tokens(usage) if usage else {}
+    if raw and quality_of(tokens) != c.REPORTED:
+        tokens = tokens_of_usage(raw) or tokens
     response_id = said.get("id") or getattr(message, "id", None)
     if type(response_id) is not str or response_id.startswith(("run-", "lc_")):
         response_id = ""  # an id that LangChain made up itself is none of the provider's

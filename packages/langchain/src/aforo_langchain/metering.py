@@ -16,7 +16,7 @@ from uuid import UUID
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
 
 from aforo_langchain import mapping, spans
 from aforo_langchain.runs import RUNS, OpenRun, key_of
@@ -49,7 +49,10 @@ def start_chain(own: Identity, run_id: UUID, serialized: object, told: Mapping[s
         opening = spans.chain(name, agent, parent is None)
         in_loop = in_loop or agent is not None
         span_id = plugin.new_span_id()
-        RUNS.add(OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, b"", in_loop, None))
+        place = scope.tree.place()
+        RUNS.add(
+            OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, b"", in_loop, None, place)
+        )
     except Exception as error:
         _excuse("start_chain", error)
 
@@ -90,12 +93,44 @@ def start_call(
             opening = plugin.model_call(operation, mapping.provider_of(metadata), model)
             attributes = plugin.step_index(next(scope.tree.steps))
             batch = params if told.get("batch_size", 1) > 1 else None
-        span_id = plugin.new_span_id()
+        span_id, place = plugin.new_span_id(), scope.tree.place()
         RUNS.add(
-            OpenRun(key, parent, {}, scope, opening, span_id, parent_id, start_ns, attributes, in_loop, batch)
+            OpenRun(
+                key,
+                parent,
+                {},
+                scope,
+                opening,
+                span_id,
+                parent_id,
+                start_ns,
+                attributes,
+                in_loop,
+                batch,
+                place,
+            )
         )
     except Exception as error:
         _excuse("start_call", error)
+
+
+def inside(place: Inside) -> Inside | None:
+    """Where the code runs that asks, if that is a run which began in `place`: it hangs there, for its payer.
+
+    What the program says inside of the run, with a session of ours, wins over what was settled at the root.
+    """
+    try:
+        run = RUNS.enclosing() if RUNS.open else None
+        if run is None or run.around is not place:
+            return None
+        if run.inside is None:
+            scope = run.scope
+            payer = scope.identity if place is scope.tree.around else place.payer.over(scope.identity)
+            run.inside = Inside(scope.trace_id, run.span_id, payer, scope.agent or None)
+        return run.inside
+    except Exception as error:
+        _excuse("inside", error)
+        return None
 
 
 def end(run_id: UUID) -> None:
@@ -231,4 +266,5 @@ def close_all() -> None:
 
 
 atexit.register(close_all)
+plugin.found_by(inside)
 os.register_at_fork(after_in_child=RUNS.clear)

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final, Optional, TypeAlias
 
-from aforo_sdk.plugin import Opening, new_span_id
+from aforo_sdk.plugin import Inside, Opening, new_span_id
 from langchain_core.runnables.config import var_child_runnable_config
 
 from aforo_langchain.scopes import Scope
@@ -34,7 +34,8 @@ class OpenRun:
 
     `attributes` are the encoded ones that are its own; `in_agent_loop` says that a model called right here is
     the agent thinking, not one of its tools; `batch` is one object for all the prompts of one `generate()`,
-    None outside of it.
+    None outside of it. `around` is what of ours it began in; `inside` is where its code runs, once somebody
+    has asked.
     """
 
     key: RunKey
@@ -48,6 +49,8 @@ class OpenRun:
     attributes: bytes
     in_agent_loop: bool
     batch: object
+    around: Inside
+    inside: Inside | None = None
 
 
 class RunTable:
@@ -71,9 +74,13 @@ class RunTable:
         """
         parent = self.open.get(getattr(parent_run_id, "int", parent_run_id))  # `key_of`, without a call
         if parent is None and self.open:
-            config = var_child_runnable_config.get() or {}
-            parent = self.open.get(key_of(getattr(config.get("callbacks"), "parent_run_id", None)))
+            parent = self.enclosing()
         return parent
+
+    def enclosing(self) -> OpenRun | None:
+        """The open run whose code is running, by LangChain's own context."""
+        config = var_child_runnable_config.get() or {}
+        return self.open.get(key_of(getattr(config.get("callbacks"), "parent_run_id", None)))
 
     def add(self, run: OpenRun) -> None:
         """Enter a run that has started."""

@@ -11,19 +11,28 @@ from itertools import count
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
 
 from aforo_langchain.mapping import conversation_of, session_of
 
 
 class Tree:
-    """What all runs under one root share: the step counter and the time of the last start (unix ns)."""
+    """What all runs under one root share: the step counter, the time of the last start (unix ns), and what of
+    ours the root began in: by our own context (`outside`), and as near as anybody knows (`around`).
+    """
 
-    __slots__ = ("last_start_ns", "steps")
+    __slots__ = ("around", "last_start_ns", "outside", "steps")
 
     def __init__(self) -> None:
         self.steps = count()
         self.last_start_ns = 0
+        self.outside = plugin.here.get()
+        self.around = plugin.innermost()
+
+    def place(self) -> Inside:
+        """What of ours a run of this tree begins in that starts now."""
+        place = plugin.here.get()
+        return self.around if place is self.outside else place
 
 
 @dataclass(slots=True, eq=False)  # not frozen: made for every root run

@@ -17,7 +17,8 @@ from aforo_mcp.skim import skim
 Message = dict[str, Any]
 
 # What stands in any message that begins or ends a call. JSON may write the slash and every letter as an escape.
-_MARKS: Final = (b'tools/call"', b'/cancelled"', b"\\/", b"\\u00")
+# Some servers also read bodies in UTF-16 and UTF-32, where every letter has a zero byte.
+_MARKS: Final = (b'tools/call"', b'/cancelled"', b"\\/", b"\\u00", b"\0")
 _AMOUNTS: Final = (b"provider_cost", b"ProviderCost")
 _LONGEST_NEWLINE: Final = 2
 
@@ -37,6 +38,8 @@ def messages(raw: bytes | bytearray) -> list[Message]:
     Numbers are read without loss where an amount of money may be among them. Of a large message only what is
     small and near the top is read.
     """
+    if b"\0" in raw[:4]:
+        raw = raw.decode(json.detect_encoding(raw), "replace").encode(errors="replace")
     load = _exact if any(mark in raw for mark in _AMOUNTS) else _quick
     try:
         found = load(raw) if len(raw) <= LARGE_BYTES else skim(raw, load)

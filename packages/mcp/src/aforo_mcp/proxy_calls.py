@@ -5,6 +5,7 @@ legacy protocol, or a single POST of the stateless one. Its methods may be calle
 raise, and write the span before they return: what the client has seen is on the bill.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -96,7 +97,8 @@ class Connection:
     """The calls of one peer that wait for an answer.
 
     `session_id` is the transport's own session ("" = it has none), which is billed as the session where the
-    caller names no other; `attributes` stand on every span of the connection.
+    caller names no other; `attributes` stand on every span of the connection. `listeners` are the streams on
+    which answers to earlier requests may come; the last of them was left at `left_s` (seconds of the loop).
     """
 
     def __init__(
@@ -115,6 +117,8 @@ class Connection:
         self._lock = threading.Lock()
         self._calls: dict[object, list[OpenCall]] = {}
         self._billed: Identity | None = None
+        self.listeners: set[object] = set()
+        self.left_s = -math.inf
 
     @property
     def waits(self) -> bool:

@@ -17,7 +17,7 @@ from aforo_mcp import calls, jsonrpc, links
 from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, OpenCall, Parked, Payment
 
 RESUME_TIMEOUT_S: Final = 300
-"""How long an answer of the legacy protocol may wait for the client to take its stream up again."""
+"""How long an answer of the legacy protocol may wait while nobody listens for it."""
 SESSIONS_MAX: Final = 10_000
 MODERN_PROTOCOL: Final = "2026-07-28"
 """From this version on there are no sessions, and whoever closes a stream cancels what it asked for."""
@@ -87,6 +87,7 @@ class Exchange:
     ) -> None:
         self._sessions = sessions
         self._ends_session = method == "DELETE"
+        self._resumes = "last-event-id" in headers
         self._connection, self._session_id = sessions.of_request(headers, query)
         self.link = ""
         """What the upstream is to be told in the header of links; empty if no tool is called."""
@@ -107,6 +108,8 @@ class Exchange:
         self._status = status
         if content_type.lower().startswith("text/event-stream"):
             self._events = jsonrpc.Events()
+            if self._resumes:
+                self._connection.listeners.add(self)
         if self._opened or self._events is not None:
             self._inflate = _inflater(encoding, "an answer")
 
@@ -119,6 +122,7 @@ class Exchange:
         for event in self._events.feed(bytes(plain)):
             if event.startswith(_ADDRESSES) and (session_id := _session_in(event.decode("utf-8", "replace"))):
                 self._connection = self._sessions.named(session_id)
+                self._connection.listeners.add(self)
             self._connection.reply(event)
 
     def end(self) -> None:
@@ -137,13 +141,31 @@ class Exchange:
 
     def lost(self, error_type: str) -> None:
         """The stream is gone. Elsewhere that is the end of its calls; in a session they may be resumed."""
-        now_ns = time.time_ns()
+        now_ns, now_s = time.time_ns(), asyncio.get_running_loop().time()
+        if self in self._connection.listeners:
+            self._connection.listeners.discard(self)
+            self._connection.left_s = now_s
         for call in self._opened:
             if not self._session_id:
                 self._connection.end(call, error_type, now_ns)
             elif self._connection.is_open(call):
-                loop = asyncio.get_running_loop()
-                loop.call_later(RESUME_TIMEOUT_S, self._connection.end, call, error_type, now_ns)
+                self._wait(call, error_type, now_ns, now_s)
+
+    def _wait(self, call: OpenCall, error_type: str, lost_ns: int, quiet_s: float) -> None:
+        """End a call whose stream was lost at `lost_ns`, once nobody has listened for its answer for long; it has
+        been quiet since `quiet_s` (seconds of the loop).
+        """
+        loop = asyncio.get_running_loop()
+        left_s = RESUME_TIMEOUT_S - (loop.time() - quiet_s)
+        if left_s <= 0:
+            self._connection.end(call, error_type, lost_ns)
+        elif self._connection.is_open(call):
+            loop.call_later(left_s, self._look, call, error_type, lost_ns, quiet_s)
+
+    def _look(self, call: OpenCall, error_type: str, lost_ns: int, quiet_s: float) -> None:
+        connection, now_s = self._connection, asyncio.get_running_loop().time()
+        quiet_s = now_s if connection.listeners else max(quiet_s, connection.left_s)
+        self._wait(call, error_type, lost_ns, quiet_s)
 
     def unreachable(self) -> None:
         """There was no answer at all."""

@@ -57,6 +57,7 @@ class _Pump(threading.Thread):
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[os.write(self._sink, rest) :]
+            self._tap(b"\n")  # whoever reads on takes what the end cuts off for a line
             self.at_end = True
         except OSError:
             pass  # whoever read this is gone; its writer learns it from the closed source

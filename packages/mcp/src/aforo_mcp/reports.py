@@ -20,7 +20,7 @@ def report_cost(amount: str | int | float | Decimal) -> None:
     if not plain:
         plugin.warn_once(
             "mcp.report_cost",
-            f'aforo: report_cost({amount!r}): not an amount of USD such as "0.01". It is not recorded.',
+            f'aforo: report_cost({plugin.shown(amount)}): not an amount of USD such as "0.01". It is not recorded.',
         )
         return
     _report(Reported(plain), "report_cost")

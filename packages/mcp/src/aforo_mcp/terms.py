@@ -114,9 +114,10 @@ def cost_of_each(cost: object) -> Decimal | None:
         return None
     amount = amount_of(cost)
     if not amount:
+        given = plugin.shown(cost)
         plugin.warn_once(
-            f"mcp.cost {cost!r}",
-            f'aforo: @metered_tool(cost={cost!r}): not an amount of USD such as "0.01". The tool is metered '
+            f"mcp.cost {given}",
+            f'aforo: @metered_tool(cost={given}): not an amount of USD such as "0.01". The tool is metered '
             "without a cost.",
         )
         return None

@@ -24,6 +24,8 @@ _TOTALS: Final = {
     "output_tokens": c.OUTPUT_TOKENS,
     "candidates_token_count": c.OUTPUT_TOKENS,
     "candidatesTokenCount": c.OUTPUT_TOKENS,
+    "inputTokens": c.INPUT_TOKENS,
+    "outputTokens": c.OUTPUT_TOKENS,
 }
 # Parts of the totals that stand beside them …
 _FLAT_PARTS: Final = {
@@ -34,6 +36,8 @@ _FLAT_PARTS: Final = {
     "cache_read_input_tokens": c.CACHE_READ_TOKENS,
     "cache_creation_tokens": c.CACHE_WRITE_TOKENS,
     "cache_creation_input_tokens": c.CACHE_WRITE_TOKENS,
+    "cacheReadInputTokens": c.CACHE_READ_TOKENS,
+    "cacheWriteInputTokens": c.CACHE_WRITE_TOKENS,
     "reasoning_tokens": c.REASONING_TOKENS,
     "thoughts_token_count": c.REASONING_TOKENS,
     "thoughtsTokenCount": c.REASONING_TOKENS,
@@ -59,6 +63,15 @@ _NESTED: Final = {
 
 
 _FLAT: Final = _FLAT_PARTS | _TOTALS
+_BESIDE_INPUT: Final = frozenset(
+    {
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "cacheReadInputTokens",
+        "cacheWriteInputTokens",
+    }
+)
+"""What Anthropic and Bedrock leave out of the input."""
 USAGE_KEYS: Final = frozenset({*_FLAT, *_NESTED})
 """An object that has none of these keys counts no tokens."""
 
@@ -85,7 +98,7 @@ def answer_of_usage(
 ) -> Answer:
     """Read a provider's own usage object: a dict, or an object that has the counts as attributes.
 
-    Knows the names of OpenAI (chat and responses), Anthropic, Gemini and LiteLLM. None, and anything without
+    Knows the names of OpenAI (chat and responses), Anthropic, Bedrock, Gemini and LiteLLM. None, and anything without
     counts, gives an answer whose tokens are `missing`.
     """
     raw = plain_usage(usage)
@@ -109,8 +122,8 @@ def tokens_of_usage(raw: Mapping[str, Any]) -> dict[str, int]:
         if key in _NESTED:
             take_counts(tokens, raw[key], _NESTED[key])
     raise_cache_writes(tokens)
-    if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
-        if "prompt_tokens" not in raw and c.INPUT_TOKENS in tokens:  # Anthropic's input is what is left
+    if not _BESIDE_INPUT.isdisjoint(raw):
+        if "prompt_tokens" not in raw and c.INPUT_TOKENS in tokens:
             beside = tokens.get(c.CACHE_READ_TOKENS, 0) + tokens.get(c.CACHE_WRITE_TOKENS, 0)
             tokens[c.INPUT_TOKENS] = min(tokens[c.INPUT_TOKENS] + beside, COUNT_MAX)
     elif c.REASONING_TOKENS in tokens and c.OUTPUT_TOKENS in tokens and _counts_thoughts_apart(raw):
@@ -143,7 +156,10 @@ def plain_usage(usage: object) -> dict[str, Any]:
     for name in ("model_dump", "to_dict", "dict"):
         dump = getattr(usage, name, None)
         if callable(dump):
-            found = dump()
+            try:
+                found = dump()
+            except Exception:
+                return {}  # a call is billed, flagged, also where its usage cannot be read
             return found if isinstance(found, dict) else {}
     fields = getattr(usage, "__dict__", None)
     return dict(fields) if isinstance(fields, dict) else {}

@@ -2,19 +2,21 @@
 
 Each call becomes one span, built when the call ends. Functions keep their signature, results and exceptions;
 coroutines, generators and async generators stay what they are. A generator's span begins with its first item
-and ends when it is exhausted, closed or collected.
+and ends when it is exhausted, closed or collected. A function that hands a coroutine on, as a plain decorator
+around a coroutine function does, has ended when that has.
 """
 
 import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Token
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from types import CoroutineType
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 from aforo_sdk import conventions, ids, notices, parents, runtime, wire
-from aforo_sdk.errors import UsageError, error_text, error_type
+from aforo_sdk.errors import UsageError, error_text, error_type, shown
 from aforo_sdk.parents import Inside
 from aforo_sdk.usage import decimal_text
 
@@ -29,13 +31,26 @@ class _Shape(NamedTuple):
     agent_name: str | None
 
 
+class Stretches(Protocol):
+    """What holds while a generator's own code runs, and not while its caller has the thread."""
+
+    def enter(self) -> Any:
+        """Begin a stretch."""
+
+    def leave(self, token: Any) -> None:
+        """End the stretch that gave `token`."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended, by `error` if there is one."""
+
+
 class _Call:
     """One running call. `enter` and `leave` bracket each stretch of its code, `end` writes its span, once."""
 
     __slots__ = ("_attributes", "_ended", "_parent_id", "_start_ns", "open", "shape")
 
     def __init__(self, shape: _Shape) -> None:
-        around = parents.here.get()
+        around = parents.innermost()
         self.shape = shape
         self.open, self._ended = around, True
         try:
@@ -97,7 +112,7 @@ def tool(name: F | str | None = None, *, cost: str | int | Decimal | None = None
             fixed += wire.text(conventions.PROVIDER_COST, decimal_text("cost", cost))
         except UsageError as error:
             notices.warn_once(
-                f"cost {cost!r}", f"aforo: @tool(cost=…): {error} The tool is metered without a cost."
+                f"cost {shown(cost)}", f"aforo: @tool(cost=…): {error} The tool is metered without a cost."
             )
 
     def shape(called: str) -> _Shape:
@@ -148,9 +163,9 @@ def _metered(function: F, shape: Callable[[str], _Shape], name: str | None) -> F
         return cast(F, type(function)(_metered(function.__func__, shape, name)))
     made = shape(name or str(getattr(function, "__name__", None) or type(function).__name__))
     if inspect.isasyncgenfunction(function):
-        return cast(F, _async_generator(function, made))
+        return cast(F, async_generator(function, lambda: _Call(made)))
     if inspect.isgeneratorfunction(function):
-        return cast(F, _generator(function, made))
+        return cast(F, generator(function, lambda: _Call(made)))
     if inspect.iscoroutinefunction(function):
         return cast(F, _coroutine(function, made))
     return cast(F, _plain(function, made))
@@ -168,10 +183,25 @@ def _plain(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
             call.end(error)
             raise
         call.leave(token)
+        if isinstance(result, CoroutineType):
+            return _handed_on(call, result)
         call.end()
         return result
 
     return metered
+
+
+async def _handed_on(call: _Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    token = call.enter()
+    try:
+        result = await coroutine
+    except BaseException as error:
+        call.leave(token)
+        call.end(error)
+        raise
+    call.leave(token)
+    call.end()
+    return result
 
 
 def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
@@ -192,11 +222,13 @@ def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any
     return metered
 
 
-def _generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+def generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+    """A generator function whose code runs in the stretches of what `begin` gives, each run in its own."""
+
     @functools.wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         inner = function(*args, **kwargs)
-        call = _Call(shape)
+        call = begin()
         resume: Callable[[Any], Any] = inner.send
         argument: Any = None
         try:
@@ -229,11 +261,13 @@ def _generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any
     return metered
 
 
-def _async_generator(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
+def async_generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+    """An async generator function whose code runs in the stretches of what `begin` gives."""
+
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         inner = function(*args, **kwargs)
-        call = _Call(shape)
+        call = begin()
         resume: Callable[[Any], Any] = inner.asend
         argument: Any = None
         try:

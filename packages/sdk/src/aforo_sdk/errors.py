@@ -15,6 +15,14 @@ class UsageError(AforoError, ValueError):
     """`record_usage` was given something that is no usage: what is wrong, and that nothing was recorded."""
 
 
+def shown(value: object) -> str:
+    """A value in a message: the beginning of its `repr`, its type where it has none (huge integers, for one)."""
+    try:
+        return repr(value)[:80]
+    except Exception:
+        return f"of type {type(value).__name__}"
+
+
 def error_type(error: BaseException) -> str:
     """The value of `error.type`: the qualified name of the exception's class, bare for builtins (OTel
     conventions).

@@ -4,10 +4,11 @@ Our decorators, sessions and plugins keep this in one context variable of their 
 to the OpenTelemetry context: the application's spans must not become children of spans its backend never sees.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from time import time_ns
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, get_current
@@ -62,7 +63,7 @@ class Inside:
 
     def paid_by(self, payer: Identity) -> "Inside":
         """The same place on another bill."""
-        place = Inside(self.trace_id, self.span_id, payer, self.agent_name, serving=self.serving)
+        place = Inside(self.trace_id, self.span_id, payer, self.agent_name)
         place.ambient = self.ambient
         return place
 
@@ -91,6 +92,26 @@ class Inside:
 OUTSIDE: Final = Inside(0, 0, UNKNOWN, serving=False)
 here: Final[ContextVar[Inside]] = ContextVar("aforo_here", default=OUTSIDE)
 
+Find: TypeAlias = Callable[[Inside], Inside | None]
+_finders: Final[list[Find]] = []
+
+
+def found_by(find: Find) -> None:
+    """Have `innermost` ask a plugin whose calls are not `Inside`, for it only hears of them: `find` returns the
+    call around this code that began right inside of the given place (the same object each time), or None.
+    """
+    _finders.append(find)
+
+
+def innermost() -> Inside:
+    """Where this code runs: `here`, or further inside, in a call that a plugin knows by its framework's context."""
+    place = here.get()
+    nearer: Inside | None = place if _finders else None
+    while nearer is not None:
+        place = nearer
+        nearer = next((found for find in _finders if (found := find(place)) is not None), None)
+    return place
+
 
 def current_parent(context: Context | None = None) -> tuple[int, int] | None:
     """(trace id, span id) of the innermost open call of ours, else of the sampled OpenTelemetry span of
@@ -100,7 +121,7 @@ def current_parent(context: Context | None = None) -> tuple[int, int] | None:
 
     None when there is neither: the caller starts a trace of its own.
     """
-    enclosing = here.get()
+    enclosing = innermost()
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
@@ -120,7 +141,7 @@ def new_place(context: Context | None = None, now_ns: int | None = None) -> tupl
     """
     if context is None:
         context = get_current()
-    if context or here.get().trace_id:
+    if context or innermost().trace_id:
         parent = current_parent(context)
         if parent is not None:
             return parent[0], ids.new_span_id(), parent[1]
@@ -135,7 +156,7 @@ def served() -> object:
 
 def current_payer(context: Context | None = None) -> Identity:
     """What is said of who pays: by us, over the baggage of `context` (None = the current one)."""
-    own = here.get().payer
+    own = innermost().payer
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step

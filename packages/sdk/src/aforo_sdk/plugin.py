@@ -17,11 +17,13 @@ from aforo_sdk.answers import (
     USAGE_KEYS,
     Answer,
     answer_of_usage,
+    plain_usage,
     quality_of,
     raise_cache_writes,
     take_counts,
     tokens_of_usage,
 )
+from aforo_sdk.errors import shown
 from aforo_sdk.identity import Identity
 from aforo_sdk.ids import new_span_id, new_trace_id
 from aforo_sdk.notices import count, warn_once
@@ -39,7 +41,7 @@ from aforo_sdk.operations import (
     tool_call,
     workflow,
 )
-from aforo_sdk.parents import Inside, current_parent, new_place, put_back, served
+from aforo_sdk.parents import Inside, current_parent, found_by, here, innermost, new_place, put_back, served
 from aforo_sdk.runtime import capture_content, current_identity, emit, is_product_type_assumed
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
@@ -61,6 +63,9 @@ __all__ = [
     "current_parent",
     "emit",
     "error_type_of",
+    "found_by",
+    "here",
+    "innermost",
     "integer",
     "is_product_type_assumed",
     "model_call",
@@ -69,11 +74,13 @@ __all__ = [
     "new_trace_id",
     "outcome",
     "paused",
+    "plain_usage",
     "put_back",
     "quality_of",
     "raise_cache_writes",
     "retrieval",
     "served",
+    "shown",
     "step_index",
     "structure",
     "take_counts",

@@ -94,7 +94,7 @@ def current_identity(context: Context | None = None) -> Identity:
     """
     defaults = (_settings or settings()).identity
     if context is not None and not context:
-        stated = parents.here.get().payer  # nothing of OpenTelemetry's there: the usual case, in one step
+        stated = parents.innermost().payer  # nothing of OpenTelemetry's there: the usual case, in one step
     else:
         stated = parents.current_payer(context)
     return defaults if stated is identity.UNKNOWN else stated.over(defaults)

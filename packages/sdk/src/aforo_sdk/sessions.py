@@ -15,7 +15,7 @@ from typing import ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import baggage, context
 
-from aforo_sdk import conventions, identity, ids, parents, runtime
+from aforo_sdk import conventions, decorators, identity, ids, parents, runtime
 from aforo_sdk.identity import Identity
 from aforo_sdk.parents import Inside
 
@@ -63,7 +63,14 @@ class Session:
         """`function` running in this session wherever it is called: in a thread, an executor, another task.
 
         It also gets a copy of the context of the place where it is wrapped, so its spans find their parent.
+        Coroutine functions and generators run in the session where they are awaited and read.
         """
+        if inspect.isgeneratorfunction(function):
+            return cast(Callable[P, R], decorators.generator(function, lambda: _Stretches(self._identity)))
+        if inspect.isasyncgenfunction(function):
+            return cast(
+                Callable[P, R], decorators.async_generator(function, lambda: _Stretches(self._identity))
+            )
         snapshot = contextvars.copy_context()
 
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -115,6 +122,24 @@ class Session:
             _detach(tokens)
 
 
+class _Stretches:
+    """A session while the code of a generator runs."""
+
+    __slots__ = ("_identity",)
+
+    def __init__(self, stated: Identity) -> None:
+        self._identity = stated
+
+    def enter(self) -> tuple[Inside, Token[context.Context]]:
+        return _attach(self._identity)
+
+    def leave(self, token: tuple[Inside, Token[context.Context]]) -> None:
+        _detach(token)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing is left to do: the session goes on."""
+
+
 def session(
     session_id: str | None = None,
     customer_id: str | None = None,
@@ -138,7 +163,7 @@ def _attach(stated: Identity) -> tuple[Inside, Token[context.Context]]:
     carried = context.get_current()
     for key, value in stated.items():
         carried = baggage.set_baggage(key, value, carried)
-    place = parents.here.get().paid_by(stated)
+    place = parents.innermost().paid_by(stated)
     place.enter()
     return place, context.attach(carried)
 

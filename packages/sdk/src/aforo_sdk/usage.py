@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from aforo_sdk import conventions, runtime, wire
-from aforo_sdk.errors import UsageError
+from aforo_sdk.errors import UsageError, shown
 from aforo_sdk.identity import Identity
 
 METADATA_SIZE_BYTES_MAX: Final = 65_536
@@ -46,7 +46,7 @@ def decimal_text(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str | float):
         raise _wrong(name, value, "not a number: give an int, a Decimal, or decimal text")
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
+        number = Decimal(float.__repr__(value) if isinstance(value, float) else value)
     except (InvalidOperation, ValueError):
         raise _wrong(name, value, "not a decimal number") from None
     if not number.is_finite():
@@ -89,5 +89,4 @@ def _json_object(metadata: object) -> str:
 
 
 def _wrong(name: str, value: object, why: str) -> UsageError:
-    shown = repr(value)
-    return UsageError(f"{name} {shown[:80]} is {why}. Nothing was recorded.")
+    return UsageError(f"{name} {shown(value)} is {why}. Nothing was recorded.")

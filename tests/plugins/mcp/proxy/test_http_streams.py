@@ -119,6 +119,40 @@ def test_a_resumed_stream_ends_its_call(spool: ReadSpool) -> None:
     assert [(span["aforo.session.id"], span["error.type"]) for span in spool()] == [("s1", None)]
 
 
+@pytest.mark.parametrize("transport", ["resumed", "of 2024"])
+def test_an_answer_that_somebody_listens_for_may_take_its_time(
+    spool: ReadSpool, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """A call is not given up while its client listens on the stream that will bring the answer."""
+    monkeypatch.setattr(proxy_exchange, "RESUME_TIMEOUT_S", 0.05)
+    old = transport == "of 2024"
+    called = asyncio.Event()
+
+    async def script(asked: Asked, write: Write) -> None:
+        if asked.line.startswith("POST"):
+            accepted = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+            await write(accepted if old else SSE + chunked(b"id: e1\r\n" + event(b"{}")) + chunked(b""))
+            called.set()
+            return
+        named = b"event: endpoint\r\ndata: /messages/?session_id=old1\r\n\r\n"
+        await write(SSE + chunked(named if old else event(b"{}")))
+        await called.wait()
+        await asyncio.sleep(0.4)
+        await write(chunked(event(reply(1))) + chunked(b""))
+
+    async def talk(client: aiohttp.ClientSession, address: str, _: Upstream) -> None:
+        path, headers = ("/messages/?session_id=old1", {}) if old else ("", LEGACY)
+        resume = {} if old else {**LEGACY, "Last-Event-ID": "e1"}
+        async with client.get(address, headers=resume) as stream:
+            await stream.content.readuntil(b"\r\n\r\n")
+            async with client.post(address + path, data=call(1), headers=headers) as answer:
+                await answer.read()
+            await stream.read()
+
+    exchange(script, talk)
+    assert [span["error.type"] for span in spool()] == [None]
+
+
 def test_a_stream_that_is_never_resumed_ends_its_call(
     spool: ReadSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,9 @@ def test_events_do_not_depend_on_chunks(written: list[tuple[list[str], str]], pl
     assert found == ["\n".join(lines).encode() for lines, _ in written]
 
 
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+"""What Python's own parser takes bytes in, and so do servers that are built on it."""
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -66,14 +69,17 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from(["tools/call", "notifications/cancelled"]), st.data())
 def test_no_spelling_of_a_call_is_missed(params: Any, method: str, data: st.DataObject) -> None:
-    """A call is seen however JSON spells its name: with escapes for any of its letters, in a batch, or bare."""
+    """A call is seen however JSON spells its name: with escapes for any of its letters, in any
+    encoding, in a batch, or bare.
+    """
     spelled = "".join(
         data.draw(st.sampled_from([letter, f"\\u{ord(letter):04x}", *(["\\/"] if letter == "/" else [])]))
         for letter in method
     )
     raw = f'[{{"params":{json.dumps(params)},"id":1,"method":"{spelled}"}}]'.encode()
-    assert concerns_calls(raw)
-    assert messages(raw)[0]["method"] == method
+    encoded = raw.decode().encode(data.draw(st.sampled_from(ENCODINGS)))
+    assert concerns_calls(encoded)
+    assert messages(encoded)[0]["method"] == method
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,18 @@ def test_calls_left_open_by_the_client_are_cancelled(
     assert [span["error.type"] for span in spans()] == ["CancelledError"]
 
 
+def test_a_last_line_needs_no_newline(
+    environment: dict[str, str], processes: Processes, spans: ReadSpans
+) -> None:
+    """What ends with the stream is a line like any other: to a server that reads it so, and on the bill."""
+    answers = ANSWERS.replace("flush=True", "end='', flush=True")
+    process = start(environment, processes, answers)
+    out, _ = finish(process, (CALL % 1).rstrip())
+    assert out
+    (span,) = spans()
+    assert (span.name, span["error.type"]) == ("tools/call add", None)
+
+
 def test_what_the_client_has_seen_survives_kill_9(
     environment: dict[str, str], processes: Processes, spans: ReadSpans
 ) -> None:
