@@ -1,12 +1,12 @@
 """CPU that each plugin adds to a call, beside the leanest of its peers, and what importing it costs.
 
 A canonical run per framework, with models and tools that answer at once: what is left is the framework and the
-metering. In a process of its own, each subject takes turns with the plain run in short blocks; `added` is the
-median difference of neighbours in process CPU (all threads, the background included), per model or tool call, above
-`plain`. The subjects of a scene take turns in rounds, and of each that round counts whose plain run was cheapest:
-the machine was quietest then. Our spool is on and the collector down; peers export by batches to nowhere. `spans` is
-what one run leaves behind; `of peer` compares with the leanest, and less than nothing is noise. Compare ratios,
-never figures of different machines. Imports are the best of five.
+metering. In a process of its own, on one core, each subject takes turns with the plain run in short blocks; `added`
+is the median difference of neighbours in process CPU (all threads, the background included), per model or tool call,
+above `plain`. The subjects of a scene take turns in rounds, of which the median counts. Our spool is on and the
+collector down; peers export by batches to nowhere. `spans` is what one run leaves behind; `of peer` compares with the
+leanest, round by round: median and quartiles. Less than nothing is noise. Compare ratios, never figures of different
+machines. Imports are the best of five. `--rounds 1` is for a quick look.
 
     .venv/bin/python tests/bench/bench_plugins.py
     tests/environments/crewai/.venv/bin/python tests/bench/bench_plugins.py [--peer-venv DIR]... [scene ...]
@@ -27,6 +27,7 @@ import time
 from importlib.util import find_spec
 from operator import sub
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -36,7 +37,7 @@ import plugin_mcp
 from plugin_variants import Subject, Variant
 
 SUBJECTS = [*plugin_crewai.SUBJECTS, *plugin_autogen.SUBJECTS, *plugin_mcp.SUBJECTS]
-BLOCK_S = 0.1
+BLOCK_S = 0.025
 IMPORTS_OF_EACH = 5
 IMPORTS = {
     "aforo_crewai": ("crewai", "crewai"),
@@ -53,6 +54,14 @@ QUIET = {
 }
 
 
+class Figures(NamedTuple):
+    """CPU per call: `added_us` above `plain_us`; `spans` per run."""
+
+    added_us: float
+    plain_us: float
+    spans: float
+
+
 def block(variant: Variant, runs: int) -> float:
     """CPU of one run in a block of them, in microseconds."""
     variant.enter()
@@ -66,9 +75,13 @@ def block(variant: Variant, runs: int) -> float:
     return spent_s / runs * 1e6
 
 
-def measure(subject: Subject, blocks: int) -> dict[str, float]:
-    """CPU per call: `added_us` (median) above `plain_us`; `spans` per run."""
+def measure(subject: Subject, blocks: int) -> Figures:
+    """What a subject costs in this process, which stays on one core: moving threads between cores costs more
+    than the metering, and differs from process to process.
+    """
     logging.disable(logging.WARNING)
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     plain, metered, span_count, is_for_good = subject.start()
     block(plain, 1)
     runs = max(int(BLOCK_S * 1e6 / block(plain, 5)), 3)
@@ -82,14 +95,14 @@ def measure(subject: Subject, blocks: int) -> dict[str, float]:
         if not is_for_good:
             before.append(block(plain, runs))
         after.append(block(metered, runs))
-    return {
-        "added_us": statistics.median(map(sub, after, before)) / subject.calls,
-        "plain_us": statistics.median(before) / subject.calls,
-        "spans": (span_count() - written) / blocks / (runs + 1),
-    }
+    return Figures(
+        statistics.median(map(sub, after, before)) / subject.calls,
+        statistics.median(before) / subject.calls,
+        (span_count() - written) / blocks / (runs + 1),
+    )
 
 
-def in_process_of_its_own(python: str, position: int, blocks: int) -> dict[str, float] | None:
+def in_process_of_its_own(python: str, position: int, blocks: int) -> Figures | None:
     """Measure one subject with an interpreter; None, and the reason printed, if it fails there."""
     command = [python, __file__, "--measure", str(position), "--blocks", str(blocks)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | QUIET, check=False)
@@ -97,8 +110,7 @@ def in_process_of_its_own(python: str, position: int, blocks: int) -> dict[str, 
     if done.returncode or not lines:
         sys.stderr.write(f"{SUBJECTS[position].name}: {done.stderr[-1500:]}\n")
         return None
-    found: dict[str, float] = json.loads(lines[-1])
-    return found
+    return Figures(*json.loads(lines[-1]))
 
 
 def importable(module: str) -> bool:
@@ -129,25 +141,43 @@ def compare(scene: str, pythons: list[str], rounds: int, blocks: int) -> None:
     }
     if not any(SUBJECTS[position].is_ours for position in homes):
         return
-    best: dict[int, dict[str, float]] = {}
+    found: dict[int, list[Figures]] = {position: [] for position in homes}
     for _ in range(rounds):
         for position, home in homes.items():
-            found = in_process_of_its_own(home, position, blocks)
-            if found and found["plain_us"] <= best.get(position, found)["plain_us"]:
-                best[position] = found
-    added = {position: found["added_us"] for position, found in best.items()}
-    peers = [us for position, us in added.items() if us > 0 and not SUBJECTS[position].is_ours]
+            figures = in_process_of_its_own(home, position, blocks) if position in found else None
+            if figures is not None:
+                found[position].append(figures)
+            else:
+                found.pop(position, None)
+    leanest = leanest_peer(found)
     for position in homes:
-        if position not in best:
-            print(f"{scene:20}{SUBJECTS[position].name:26}   failed")
+        name = f"{scene:20}{SUBJECTS[position].name:26}"
+        if position not in found:
+            print(f"{name}   failed")
             continue
-        found = best[position]
-        ratio = f"{found['added_us'] / min(peers):8.2f}" if peers else ""
-        print(
-            f"{scene:20}{SUBJECTS[position].name:26}"
-            f"{found['added_us']:9.1f}{found['plain_us']:9.0f}{found['spans']:7.1f}{ratio}",
-            flush=True,
-        )
+        added_us, plain_us, spans = map(statistics.median, zip(*found[position], strict=True))
+        ratio = "" if leanest is None else of_peer(found[position], leanest)
+        print(f"{name}{added_us:9.1f}{plain_us:9.0f}{spans:7.1f}{ratio}", flush=True)
+
+
+def leanest_peer(found: dict[int, list[Figures]]) -> list[Figures] | None:
+    """The rounds of the peer that adds least, of those that add anything."""
+    added = {
+        position: statistics.median(one.added_us for one in rounds)
+        for position, rounds in found.items()
+        if not SUBJECTS[position].is_ours
+    }
+    peers = [position for position, us in added.items() if us > 0]
+    return found[min(peers, key=added.__getitem__)] if peers else None
+
+
+def of_peer(rounds: list[Figures], peer: list[Figures]) -> str:
+    """What is added, in parts of what a peer adds in the same round: the median, and between which quartiles."""
+    parts = [own.added_us / theirs.added_us for own, theirs in zip(rounds, peer, strict=True)]
+    if len(parts) == 1:
+        return f"{parts[0]:8.2f}"
+    low, middle, high = statistics.quantiles(parts, n=4, method="inclusive")
+    return f"{middle:8.2f}  {low:.2f}-{high:.2f}"
 
 
 def import_s(statement: str) -> float:
@@ -184,8 +214,8 @@ def main() -> None:
     )
     scenes = list(dict.fromkeys(subject.of for subject in SUBJECTS))
     parser.add_argument("scenes", nargs="*", metavar="scene", help=", ".join(scenes))
-    parser.add_argument("--rounds", type=int, default=3, help="processes per subject")
-    parser.add_argument("--blocks", type=int, default=16, help="pairs of blocks in a process")
+    parser.add_argument("--rounds", type=int, default=9, help="processes per subject")
+    parser.add_argument("--blocks", type=int, default=48, help="pairs of blocks in a process")
     parser.add_argument("--peer-venv", type=Path, action="append", default=[], help="environment of a peer")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

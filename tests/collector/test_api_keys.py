@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import sqlite3
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aforo_collector.api.access import INGEST
-from aforo_collector.app import opened
-from aforo_collector.settings import Settings
-from starlette.datastructures import Headers
 
 from tests.collector.access import As, key_said, two_tenants
 from tests.collector.catalogs import catalog_for
@@ -360,16 +355,6 @@ def test_a_key_may_be_used_so_often(owner: As) -> None:
     assert code_of(owner) == (200, "")
     assert owner("PATCH", f"/v1/api-keys/{made['id']}", json={"rateLimitPerMinute": None}).is_success
     assert code_of(key) == (200, "")
-
-
-def test_a_clock_that_is_set_back_holds_no_key_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rate is requests in real time, whatever becomes of the time of day."""
-    with opened(Settings(data=tmp_path, dev=True, rate_limit_per_minute=60), lambda _: None) as collector:
-        credentials = collector.app.state.desk.credentials
-        credentials.caller(Headers({}), INGEST)
-        before_ns = time.time_ns() - 3_600 * 10**9
-        monkeypatch.setattr(time, "time_ns", lambda: before_ns)
-        credentials.caller(Headers({}), INGEST)
 
 
 def test_the_collector_may_limit_every_key(start: Start) -> None:

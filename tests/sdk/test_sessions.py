@@ -79,6 +79,19 @@ def test_concurrent_tasks_keep_their_sessions(metered: Sink) -> None:
     asyncio.run(main())
 
 
+def test_blocks_that_end_in_any_order_leave_nothing_behind(metered: Sink) -> None:
+    """Where an outer block ends first, the inner one goes on, and after it all is as it was before both."""
+    before = plugin.current_identity(), dict(baggage.get_all())
+    blocks = [aforo_sdk.session(f"s-{name}", customer_id=name) for name in ("a", "b", "c")]
+    for block in blocks:
+        block.__enter__()
+    for block in blocks[:2]:
+        block.__exit__(None, None, None)
+        assert plugin.current_identity().customer_id == "c"
+    blocks[2].__exit__(None, None, None)
+    assert (plugin.current_identity(), dict(baggage.get_all())) == before
+
+
 def test_wrap_brings_a_session_into_threads(metered: Sink) -> None:
     """A wrapped function runs in its session in any thread, many at once; an unwrapped one does not."""
     with aforo_sdk.session("s-1") as session, ThreadPoolExecutor(4) as pool:

@@ -253,11 +253,6 @@ def test_a_file_of_which_nothing_can_be_read_fails(
     assert upload(collector, name, content)["jobId"] != job["jobId"]
 
 
-def named(value: object) -> str:
-    """The name of a case, which is the same at every collection: a packed file may hold the time."""
-    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)[:40]
-
-
 @pytest.mark.parametrize(
     ("status", "code", "content", "fields"),
     [
@@ -276,7 +271,9 @@ def named(value: object) -> str:
         (422, "INVALID_PARAMETER", b"", {"defaultMetricName": "a\u0000b"}),
         (400, "MALFORMED_BODY", b"", {"dryrun": "true"}),
     ],
-    ids=named,
+    ids=lambda value: str(len(value) if isinstance(value, bytes) else value)[
+        :40
+    ],  # packed, it holds the time
 )
 def test_what_cannot_be_an_upload_is_refused_and_leaves_nothing(
     collector: Running, status: int, code: str, content: bytes, fields: dict[str, str]

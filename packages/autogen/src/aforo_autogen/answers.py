@@ -5,6 +5,7 @@ the provider's own response, where a client lets it be seen. Nothing here reads 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import conventions as c
@@ -100,8 +101,13 @@ def provider_of(client: object) -> str:
 
 def _provider_at(client: object) -> str:
     host = getattr(getattr(getattr(client, "_client", None), "base_url", None), "host", "")
+    return _provider_under(host) if isinstance(host, str) else ""
+
+
+@lru_cache(maxsize=256)
+def _provider_under(host: str) -> str:
     for end, provider in _HOSTS.items():
-        if host == end or (isinstance(host, str) and host.endswith("." + end)):
+        if host == end or host.endswith("." + end):
             return provider
     return ""
 

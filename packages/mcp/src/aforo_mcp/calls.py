@@ -108,16 +108,19 @@ def opening_of(name: str) -> tuple[str, bytes]:
 
 def is_plain(result: object) -> bool:
     """Whether a result is a success that says nothing but its content, as most are: in one look."""
+    if result is PLAIN:
+        return True
     if type(result) is dict:
-        fields, names, keys = result, _ON_WIRE, _KEYS_ON_WIRE
+        said, names, keys = result, _ON_WIRE, _KEYS_ON_WIRE
     else:
-        fields, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
-    failed, kind, content, meta = map(fields.get, names)
-    if failed is not False or kind not in _COMPLETE or not keys.issuperset(fields):
+        said, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
+    failed, kind, structured, meta = names
+    if said.get(failed) is not False or said.get(kind) not in _COMPLETE or not keys.issuperset(said):
         return False
-    if content and (type(content) is not dict or not _COST_KEYS.isdisjoint(content)):
-        return False
-    return not meta or (type(meta) is dict and _COST_KEYS.isdisjoint(meta))
+    for part in (said.get(structured), said.get(meta)):
+        if part and (type(part) is not dict or not _COST_KEYS.isdisjoint(part)):
+            return False
+    return True
 
 
 def asked_by(result: object) -> object:

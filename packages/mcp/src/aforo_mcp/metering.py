@@ -7,8 +7,7 @@ Metering never reaches the program: what goes wrong here is counted, logged once
 """
 
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity, Inside
@@ -20,15 +19,13 @@ from aforo_mcp.requests import Request
 from aforo_mcp.spans import Call, Layer
 from aforo_mcp.terms import Terms, carrying
 
-_current: Final[ContextVar[Call | None]] = ContextVar("aforo_mcp_call", default=None)
-
-Find: TypeAlias = Callable[[Any], tuple[str, Request | None]]
+Find: TypeAlias = Callable[[Any], tuple[str, Request | None] | None]
 
 
 def current_call() -> Call | None:
     """The call that this code runs in; None outside of one."""
-    call = _current.get()
-    return call if call is not None and call.is_open else None
+    call = plugin.served()
+    return call if isinstance(call, Call) and call.is_open else None
 
 
 class Part(Layer):
@@ -44,7 +41,7 @@ class Part(Layer):
         self.is_body = is_body
         place = plugin.current_parent(around) if call.in_body else None
         trace_id, span_id = place or (call.trace_id, call.span_id)
-        Inside.__init__(self, trace_id, span_id, call.opening.payer, None, around)
+        Inside.__init__(self, trace_id, span_id, call.opening.payer, None, around, call)
 
     def join(self, outcome: object) -> None:
         """Bring what came of this layer into the call."""
@@ -60,18 +57,21 @@ class Part(Layer):
 def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None:
     """Begin a stretch of code around a call: the program's own function if it `is_body`, else what leads there.
 
-    `find` says of `subject` which tool is called, and by which request. Never raises; None: it is not metered.
+    `find` says of `subject` which tool is called, and by which request; None if none is. Never raises; None: it
+    is not metered.
     """
     try:
         around = context.get_current()
-        tool, request = find(subject)
-        call = _current.get()
-        if call is None or not call.is_of(request):
-            layer: Layer = (call := spans.open_call(tool, request, terms, around))
-            layer.is_body = is_body
-        else:
+        if (found := find(subject)) is None:
+            return None
+        tool, request = found
+        call = plugin.served()
+        if isinstance(call, Call) and call.is_of(request):
             call.bill(terms.identity)
-            layer = Part(call, is_body, around)
+            layer: Layer = Part(call, is_body, around)
+        else:
+            layer = call = spans.open_call(tool, request, terms, around)
+            layer.is_body = is_body
         if is_body:
             call.in_body = True
         if terms.cost is not None:
@@ -80,7 +80,6 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
         carried = _carrying(opening.payer, around) if around else opening.carried
         layer.enter()
-        layer.outer = _current.set(call)
         layer.carried = context.attach(carried)
         return layer
     except Exception as error:
@@ -97,7 +96,6 @@ def end(layer: Layer | None, outcome: object) -> None:
     try:
         # A stretch that ends in another context has nothing to put back there.
         if layer.leave():
-            _current.reset(layer.outer)
             context.detach(layer.carried)
         if layer.is_body and not isinstance(outcome, BaseException):
             outcome = spans.result_of(outcome)

@@ -41,9 +41,7 @@ class AforoMiddleware(_Middleware):
 
     async def __call__(self, ctx: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
         """Pass a message on; meter it if it is a request that calls a tool."""
-        if getattr(ctx, "method", None) != TOOLS_CALL or getattr(ctx, "type", "") == "notification":
-            return await call_next(ctx)
-        if getattr(ctx, "request_id", "") is None:  # so are the SDK's notifications
+        if getattr(ctx, "method", None) != TOOLS_CALL:
             return await call_next(ctx)
         layer = begin(self._terms, _called, ctx, is_body=False)
         try:
@@ -58,18 +56,22 @@ class AforoMiddleware(_Middleware):
         """FastMCP asks every middleware whether a resource may be read: metering forbids nothing."""
 
 
-def _called(context: Any) -> tuple[str, Request | None]:
-    """The tool that is called, and the request that calls it, from a context of the SDK or of FastMCP."""
+def _called(context: Any) -> tuple[str, Request | None] | None:
+    """The tool that is called, and the request that calls it, from a context of the SDK or of FastMCP; None for
+    a notification, which calls nothing.
+    """
     message = getattr(context, "message", None)
     if message is None:
         request = request_of(context)
-        if request is not None and request.tool:
-            return request.tool, request
-        if not hasattr(context, "params"):
+        if request is None or (request.request_id is None and hasattr(context, "request_id")):
+            return None
+        if not request.tool and not hasattr(context, "params"):
             warn_of(
                 "mcp", "`params` in the context of middleware", "its calls are metered without a tool name"
             )
-        return "", request
+        return request.tool, request
+    if getattr(context, "type", "") == "notification":
+        return None
     if not hasattr(context, "fastmcp_context"):
         lost = "its calls are metered without the request's `_meta`, session and access token"
         warn_of("fastmcp", "`fastmcp_context` in the context of middleware", lost)

@@ -6,7 +6,7 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 
 import sys
 from collections.abc import Mapping
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
@@ -21,8 +21,9 @@ MODERN_PROTOCOL: Final = "2026-07-28"
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 NOBODY: Final = Identity()
+_VALUES: Final = frozenset({str, int, float, bool, list, dict, type(None)})
+"""What most arguments are: JSON."""
 _FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request")
-_fields_of: Final = attrgetter(*_FIELDS)
 
 
 class Told(NamedTuple):
@@ -44,7 +45,8 @@ class Told(NamedTuple):
         return parent_of(self.meta) or parent_of(self.headers)
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, eq=False)  # not frozen: made for every call
+class Request:
     """One JSON-RPC request. What is not known is empty.
 
     `session` is the framework's own object for the connection: with the request's id it tells one request
@@ -76,11 +78,13 @@ def request_of(context: Any) -> Request | None:
     if context is None:
         return None
     try:
-        session, request_id, meta, spoken, http = _fields_of(context)
+        session, request_id, meta = context.session, context.request_id, context.meta
+        spoken, http = context.protocol_version, context.request
     except AttributeError:
         session, request_id, meta, spoken, http = (getattr(context, name, None) for name in _FIELDS)
-    # FastMCP 4 keeps the SDK's own context, which has the parameters, inside of its own.
-    params = getattr(getattr(context, "_srctx", context), "params", None) or _NOTHING
+    params = getattr(context, "params", None)
+    if params is None:  # FastMCP 4 keeps the SDK's own context, which has them, inside of its own
+        params = getattr(getattr(context, "_srctx", None), "params", None) or _NOTHING
     tool, state = params.get("name"), None
     if "requestState" in params or "inputResponses" in params:
         state = str(params.get("requestState") or "")
@@ -97,13 +101,23 @@ def request_among(*arguments: object) -> Request | None:
     context variable of the framework that calls it. None outside of a request.
     """
     for argument in arguments:
-        try:
-            context = getattr(argument, "request_context", None)
-        except (LookupError, ValueError):  # a context of the SDK's that belongs to no request
+        if type(argument) in _VALUES:
             continue
+        try:
+            # The context of the SDK 2.x is a model, and its property asks pydantic, which takes long.
+            context = argument.__pydantic_private__["_request_context"]  # type: ignore[attr-defined]
+        except (AttributeError, KeyError, TypeError):
+            context = _stated_by(argument)
         if context is not None:
             return request_of(context)
     return _of_fastmcp() or _of_sdk_1()
+
+
+def _stated_by(argument: object) -> Any:
+    try:
+        return getattr(argument, "request_context", None)
+    except (LookupError, ValueError):  # a context of the SDK's that belongs to no request
+        return None
 
 
 def warn_of(distribution: str, feature: str, consequence: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextvars import Token
 from threading import Lock
 from time import time_ns
-from typing import Final, Optional
+from typing import Final
 from weakref import WeakValueDictionary
 
 from aforo_sdk import conventions as c
@@ -36,14 +36,13 @@ _NO_CUSTOMER: Final = (
 class Layer(Inside):
     """A stretch of code around a call: the program's own function if it `is_body`, else what leads there.
 
-    `outer` and `carried` are what it puts back at its end: the call around, and the OpenTelemetry context.
+    `carried` is what it puts back at its end: the OpenTelemetry context around.
     """
 
-    __slots__ = ("carried", "is_body", "outer")
+    __slots__ = ("carried", "is_body")
 
     carried: Token[Context]
     is_body: bool
-    outer: Token[Optional["Call"]]
 
 
 class Call(Layer):
@@ -68,8 +67,8 @@ class Call(Layer):
         self.is_open = True
         self.in_body = False
         self.inner_error = ""
-        self.start_ns = time_ns()
-        trace_id, span_id, self.parent_id = plugin.new_place(around)
+        self.start_ns = now_ns = time_ns()
+        trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns)
         if request is not None:
             request_id = request.request_id
             if type(request_id) is int:
@@ -78,7 +77,7 @@ class Call(Layer):
                 self.attributes = plugin.text_once(calls.REQUEST_ID, str(request_id))
             if request.told is not None:
                 trace_id = self._stand(request, request.told) or trace_id
-        Inside.__init__(self, trace_id, span_id, opening.payer, None, around)
+        Inside.__init__(self, trace_id, span_id, opening.payer, None, around, self)
 
     def _stand(self, request: Request, told: Told) -> int:
         """Take the place that the request says the call has, and return its trace; 0 if that is not said."""
@@ -96,6 +95,7 @@ class Call(Layer):
         self.request = request
         self.span_id = plugin.new_span_id()
         self.is_open = True
+        self.serving = self
         self.in_body = False
         self.inner_error = ""
         if self.used is not None:
@@ -161,7 +161,8 @@ def open_call(tool: str, request: Request | None, terms: Terms, around: Context 
 def close_call(call: Call, outcome: object) -> None:
     """Write the span of a call that ended in `outcome`: a result, or an exception."""
     call.is_open = False
-    opening, message = call.opening, None
+    call.serving = None  # or only the garbage collector would free the call
+    opening, message, end_ns = call.opening, None, time_ns()
     name, attributes = opening.name, opening.attributes + call.attributes
     error_type = "" if calls.is_plain(outcome) else _read(call, outcome)
     if error_type is None:  # the round is structure: it bills nothing
@@ -181,7 +182,7 @@ def close_call(call: Call, outcome: object) -> None:
         name,
         c.KIND_SERVER,
         call.start_ns,
-        max(call.start_ns, time_ns()),
+        max(call.start_ns, end_ns),
         attributes,
         message,
     )

@@ -140,7 +140,7 @@ def raise_cache_writes(tokens: dict[str, int]) -> None:
 
 def take_counts(tokens: dict[str, int], counts: object, names: Mapping[str, str]) -> None:
     """Take what is a count, from 0 to 2**63 - 1, under the attribute that its key stands for."""
-    if isinstance(counts, Mapping):
+    if type(counts) is dict or isinstance(counts, Mapping):
         for key, value in counts.items():
             name = names.get(key)
             if name is not None:

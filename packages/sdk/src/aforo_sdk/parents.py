@@ -6,6 +6,7 @@ to the OpenTelemetry context: the application's spans must not become children o
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from time import time_ns
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -33,12 +34,14 @@ class Inside:
     agent of its own. Where a stretch ends in another context than it began in, nothing is put back.
 
     `ambient` is the OpenTelemetry span that was current where the call began; `around` is that context, if it
-    is at hand. A trace id of 0 says that no span of ours is open.
+    is at hand. `serving` is the request that is served around, an object of the plugin's that serves it: what is
+    inside hands it down. A trace id of 0 says that no span of ours is open.
     """
 
-    __slots__ = ("_token", "agent_name", "ambient", "payer", "span_id", "trace_id")
+    __slots__ = ("_token", "agent_name", "ambient", "payer", "serving", "span_id", "trace_id")
 
     _token: Token["Inside"]
+    serving: object
 
     def __init__(
         self,
@@ -47,7 +50,9 @@ class Inside:
         payer: Identity,
         agent_name: str | None = None,
         around: Context | None = None,
+        serving: object = None,
     ) -> None:
+        self.serving = here.get().serving if serving is None else serving
         self.trace_id = trace_id
         self.span_id = span_id
         self.payer = payer
@@ -55,12 +60,6 @@ class Inside:
         if around is None:
             around = get_current()
         self.ambient = trace.get_current_span(around) if around else trace.INVALID_SPAN
-
-    def paid_by(self, payer: Identity) -> "Inside":
-        """The same place on another bill."""
-        place = Inside(self.trace_id, self.span_id, payer, self.agent_name)
-        place.ambient = self.ambient
-        return place
 
     def enter(self) -> None:
         """Begin a stretch."""
@@ -84,7 +83,7 @@ class Inside:
         self.leave()
 
 
-OUTSIDE: Final = Inside(0, 0, UNKNOWN)
+OUTSIDE: Final = Inside(0, 0, UNKNOWN, serving=False)
 here: Final[ContextVar[Inside]] = ContextVar("aforo_here", default=OUTSIDE)
 
 Find: TypeAlias = Callable[[Inside], Inside | None]
@@ -130,9 +129,9 @@ def current_parent(context: Context | None = None) -> tuple[int, int] | None:
     return None
 
 
-def new_place(context: Context | None = None) -> tuple[int, int, int]:
-    """(trace id, span id, parent id) of a span that begins in `context` (None = the current one): inside of
-    what `current_parent` tells, else the root of a trace of its own, with 0 for the parent.
+def new_place(context: Context | None = None, now_ns: int | None = None) -> tuple[int, int, int]:
+    """(trace id, span id, parent id) of a span that begins in `context` (None = the current one), `now_ns` (unix
+    nanoseconds): inside of what `current_parent` tells, else the root of a trace of its own, with 0 for the parent.
     """
     if context is None:
         context = get_current()
@@ -140,7 +139,13 @@ def new_place(context: Context | None = None) -> tuple[int, int, int]:
         parent = current_parent(context)
         if parent is not None:
             return parent[0], ids.new_span_id(), parent[1]
-    return *ids.new_ids(), 0
+    trace_id, span_id = ids.new_ids(time_ns() if now_ns is None else now_ns)
+    return trace_id, span_id, 0
+
+
+def served() -> object:
+    """The request that is being served here; something false outside of one."""
+    return here.get().serving
 
 
 def current_payer(context: Context | None = None) -> Identity:

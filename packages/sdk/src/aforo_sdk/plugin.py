@@ -41,7 +41,7 @@ from aforo_sdk.operations import (
     tool_call,
     workflow,
 )
-from aforo_sdk.parents import Inside, current_parent, found_by, here, innermost, new_place, put_back
+from aforo_sdk.parents import Inside, current_parent, found_by, here, innermost, new_place, put_back, served
 from aforo_sdk.runtime import capture_content, current_identity, emit, is_product_type_assumed
 from aforo_sdk.wire import boolean, counts, integer, text, text_once, texts, utf8
 
@@ -79,6 +79,7 @@ __all__ = [
     "quality_of",
     "raise_cache_writes",
     "retrieval",
+    "served",
     "shown",
     "step_index",
     "structure",

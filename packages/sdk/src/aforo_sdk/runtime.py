@@ -102,7 +102,7 @@ def current_identity(context: Context | None = None) -> Identity:
 
 def is_product_type_assumed() -> bool:
     """Whether nobody told this process what it sells, so that its product type is the SDK's own default."""
-    return (_settings or settings()).origins["product_type"] == "default"
+    return (_settings or settings()).is_product_type_assumed
 
 
 def capture_content() -> bool:

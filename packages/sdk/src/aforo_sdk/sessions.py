@@ -23,6 +23,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Place(Inside):
+    """Inside of a session; `carried` gives the OpenTelemetry context back, once the block `is_over`."""
+
+    __slots__ = ("carried", "is_over")
+
+    carried: Token[context.Context]
+    is_over: bool
+
+
 class Session:
     """A session, for `with` or `async with`.
 
@@ -36,7 +45,7 @@ class Session:
         self._identity = stated.over(own).over(parents.current_payer())
         self._close_at_end = self._minted if close is None else close
         self._closed = False
-        self._tokens: tuple[Inside, Token[context.Context]] | None = None
+        self._tokens: _Place | None = None
 
     @property
     def session_id(self) -> str:
@@ -130,10 +139,10 @@ class _Stretches:
     def __init__(self, stated: Identity) -> None:
         self._identity = stated
 
-    def enter(self) -> tuple[Inside, Token[context.Context]]:
+    def enter(self) -> _Place:
         return _attach(self._identity)
 
-    def leave(self, token: tuple[Inside, Token[context.Context]]) -> None:
+    def leave(self, token: _Place) -> None:
         _detach(token)
 
     def end(self, error: BaseException | None = None) -> None:
@@ -159,18 +168,27 @@ def session(
     return Session(Identity(customer_id, team_id, agent_id, app_id, session_id, product_type), close)
 
 
-def _attach(stated: Identity) -> tuple[Inside, Token[context.Context]]:
+def _attach(stated: Identity) -> _Place:
     carried = context.get_current()
     for key, value in stated.items():
         carried = baggage.set_baggage(key, value, carried)
-    place = parents.innermost().paid_by(stated)
+    around = parents.innermost()
+    place = _Place(around.trace_id, around.span_id, stated, around.agent_name)
+    place.ambient, place.is_over = around.ambient, False
     place.enter()
-    return place, context.attach(carried)
+    place.carried = context.attach(carried)
+    return place
 
 
-def _detach(tokens: tuple[Inside, Token[context.Context]]) -> None:
-    place, carried = tokens
+def _detach(place: _Place) -> None:
     # Where the block ends in another context than it began in (a generator that was closed elsewhere), what is
-    # set is not ours to put back, and OpenTelemetry would log an error for trying.
-    if place.leave():
-        context.detach(carried)
+    # set is not ours to put back, and OpenTelemetry would log an error for trying. Where it ends before one that
+    # began inside of it (generators that are read by turns), that one puts back what was before both.
+    inner = parents.here.get()
+    if isinstance(inner, _Place) and inner is not place:
+        place.is_over = True
+    elif place.leave():
+        context.detach(place.carried)
+        around = parents.here.get()
+        if isinstance(around, _Place) and around.is_over:
+            _detach(around)

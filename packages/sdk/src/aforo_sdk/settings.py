@@ -100,6 +100,7 @@ class Settings:
     tee: bool
     capture_content: bool
     origins: Mapping[str, str] = field(repr=False)
+    is_product_type_assumed: bool
 
 
 def resolve(arguments: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
@@ -140,6 +141,7 @@ def resolve(arguments: Mapping[str, object], environment: Mapping[str, str]) -> 
         bool(look.argument("tee", False)),
         content.strip().upper() in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
         look.origins,
+        look.origins["product_type"] == "default",
     )
 
 

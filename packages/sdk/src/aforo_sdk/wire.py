@@ -21,15 +21,18 @@ TEXT_LENGTH_MAX: Final = 65_536
 ERROR_LENGTH_MAX: Final = 256
 VALUE_DEPTH_MAX: Final = 16
 CACHE_ENTRIES_MAX: Final = 4096
+CACHE_KEYS_MAX: Final = 256
 CACHED_TEXT_LENGTH_MAX: Final = 256
 
 _DOUBLE: Final = struct.Struct("<cd").pack
 _TIMES: Final = struct.Struct("<cQcQ").pack
 _TIMES_SIZE: Final = 18
-# Trace id and span id with their tags, without and with the tag and the length of the span.
-_PLACE: Final = struct.Struct(">HQQHQ").pack
-_TAGGED_PLACE: Final = struct.Struct(">BBBHQQHQ").pack
-_PLACE_SIZE: Final = 28
+# Trace id, span id and perhaps the parent's id, each behind its tag; before them the span's tag and length.
+_ROOT: Final = struct.Struct(">BBBHQQHQ").pack
+_CHILD: Final = struct.Struct(">BBBHQQHQHQ").pack
+_ROOT_SIZE: Final = 28
+_CHILD_SIZE: Final = 38
+_TAG_SIZE: Final = 3
 _INT64_MASK: Final = (1 << 64) - 1
 # The bytes a varint is made of: the last one, and those before it.
 _LAST: Final = [bytes((seven_bits,)) for seven_bits in range(128)]
@@ -38,10 +41,10 @@ _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 _texts: dict[tuple[str, str], bytes] = {}
 _keys: dict[str, bytes] = {}
-_heads: dict[tuple[str, int], bytes] = {}
+_heads: dict[int, dict[str, bytes]] = {}
 # All of an attribute that stands before its payload depends only on the key and on the payload's length.
-_text_heads: dict[tuple[str, int], bytes] = {}
-_integer_heads: dict[tuple[str, int], bytes] = {}
+_text_heads: dict[str, dict[int, bytes]] = {}
+_integer_heads: dict[str, dict[int, bytes]] = {}
 
 
 def varint(number: int) -> bytes:
@@ -82,7 +85,7 @@ def text_once(key: str, value: str) -> bytes:
     """The span attribute `key` = `value`, not remembered: for what never comes again (ids)."""
     encoded = value[:TEXT_LENGTH_MAX].encode("utf-8", "replace")
     try:
-        return _text_heads[key, len(encoded)] + encoded
+        return _text_heads[key][len(encoded)] + encoded
     except KeyError:
         return utf8(key, encoded)
 
@@ -90,7 +93,7 @@ def text_once(key: str, value: str) -> bytes:
 def utf8(key: str, encoded: bytes) -> bytes:
     """The span attribute `key` = text that is UTF-8 already (JSON), taken as it is."""
     try:
-        return _text_heads[key, len(encoded)] + encoded
+        return _text_heads[key][len(encoded)] + encoded
     except KeyError:
         return _remember(_text_heads, key, encoded, sized(b"\x0a", encoded))
 
@@ -101,7 +104,7 @@ def integer(key: str, value: int) -> bytes:
         return _attribute(key, _integer_value(value))
     number = varint(value)
     try:
-        return _integer_heads[key, len(number)] + number
+        return _integer_heads[key][len(number)] + number
     except KeyError:
         return _remember(_integer_heads, key, number, b"\x18" + number)
 
@@ -112,9 +115,9 @@ def counts(values: Mapping[str, int]) -> bytes:
     for key, value in values.items():
         try:
             if value < 128:
-                encoded += _integer_heads[key, 1] + _LAST[value]
+                encoded += _integer_heads[key][1] + _LAST[value]
             elif value < 16_384:
-                encoded += _integer_heads[key, 2] + _MORE[value & 127] + _LAST[value >> 7]
+                encoded += _integer_heads[key][2] + _MORE[value & 127] + _LAST[value >> 7]
             else:
                 encoded += integer(key, value)
         except KeyError:
@@ -170,20 +173,24 @@ def span_record(
     Raises OverflowError or struct.error when an id or a time is out of range.
     """
     try:
-        head = _heads[name, kind]
+        head = _heads[kind][name]
     except KeyError:
         head = _head(name, kind)
-    if parent_span_id:
-        head = b"\x22\x08" + parent_span_id.to_bytes(8, "big") + head
     if error is not None:
         head += _error_status(error)
     times = _TIMES(b"\x39", start_ns, b"\x41", end_ns)
-    size = _PLACE_SIZE + len(head) + _TIMES_SIZE + len(encoded_attributes)
     high, low = trace_id >> 64, trace_id & _INT64_MASK
-    if 128 <= size < 16_384:  # nearly every span: all of its numbers in two pieces
-        place = _TAGGED_PLACE(0x12, size & 127 | 128, size >> 7, 0x0A10, high, low, 0x1208, span_id)
+    size = len(head) + _TIMES_SIZE + len(encoded_attributes)
+    # The length as a varint of two bytes, as nearly every span has it.
+    if parent_span_id:
+        size += _CHILD_SIZE
+        more, last = size & 127 | 128, size >> 7 & 255
+        place = _CHILD(0x12, more, last, 0x0A10, high, low, 0x1208, span_id, 0x2208, parent_span_id)
     else:
-        place = b"\x12" + varint(size) + _PLACE(0x0A10, high, low, 0x1208, span_id)
+        size += _ROOT_SIZE
+        place = _ROOT(0x12, size & 127 | 128, size >> 7 & 255, 0x0A10, high, low, 0x1208, span_id)
+    if not 128 <= size < 16_384:
+        place = b"\x12" + varint(size) + place[_TAG_SIZE:]
     return place + head + times + encoded_attributes
 
 
@@ -249,9 +256,10 @@ def read_attributes(encoded: bytes) -> dict[str, AttributeValue]:
 def _head(name: str, kind: int) -> bytes:
     head = sized(b"\x2a", _utf8(name)) + b"\x30" + varint(kind)
     if len(name) <= CACHED_TEXT_LENGTH_MAX:
-        if len(_heads) >= CACHE_ENTRIES_MAX:
-            _heads.clear()
-        _heads[name, kind] = head
+        named = _heads.setdefault(kind, {})
+        if len(named) >= CACHE_ENTRIES_MAX:
+            named.clear()
+        named[name] = head
     return head
 
 
@@ -271,13 +279,13 @@ def _attribute(key: str, value: bytes) -> bytes:
     return b"\x4a" + varint(len(pair)) + pair
 
 
-def _remember(heads: dict[tuple[str, int], bytes], key: str, payload: bytes, value: bytes) -> bytes:
+def _remember(heads: dict[str, dict[int, bytes]], key: str, payload: bytes, value: bytes) -> bytes:
     """Encode an attribute whose value ends with `payload`, and remember all that stands before it."""
     encoded = _attribute(key, value)
     if len(payload) <= CACHED_TEXT_LENGTH_MAX:
-        if len(heads) >= CACHE_ENTRIES_MAX:
+        if len(heads) >= CACHE_KEYS_MAX:
             heads.clear()
-        heads[key, len(payload)] = encoded[: len(encoded) - len(payload)]
+        heads.setdefault(key, {})[len(payload)] = encoded[: len(encoded) - len(payload)]
     return encoded
 
 
