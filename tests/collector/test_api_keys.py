@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -275,20 +274,6 @@ def test_the_test_environment_is_apart(start: Start) -> None:
     assert code_of(test, "POST", "/v1/api-keys", json={"environment": "live"})[0] == 403
     first = owner.data("/v1/api-keys")[0]["id"]
     assert code_of(test, "POST", f"/v1/api-keys/{first}/revoke") == (404, "NOT_FOUND")
-
-
-def test_a_test_environment_that_could_not_be_made_is_made_whole_the_next_time(start: Start) -> None:
-    """It begins with a copy of the live catalog that is on disk, even if the disk was full at first."""
-    collector = start()
-    owner = As(collector, key_said(collector))
-    sold = owner("PUT", "/v1/catalog", json=catalog_for("acme")).json()["data"]
-    forever = resource.RLIM_INFINITY
-    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (0, forever))
-    assert owner("POST", "/v1/api-keys", json={"environment": "test"}).status_code == 503
-    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (forever, forever))
-    secret = owner.made(environment="test", scopes=["admin"])["secret"]
-    collector.kill()
-    assert As(start(), secret).data("/v1/catalog") == sold
 
 
 @pytest.mark.parametrize(

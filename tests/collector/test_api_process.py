@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 
+from tests.collector.access import As, key_said
 from tests.collector.catalogs import catalog_for
 from tests.collector.running import Start
 from tests.collector.wire import PROTOBUF, body, chat, customer, tool
@@ -90,6 +91,20 @@ def test_a_full_disk_is_told_and_changes_nothing(start: Start) -> None:
     assert collector.http.get("/readyz").status_code == 200
     assert collector.http.put("/v1/catalog", json=catalog_for("acme")).json()["meta"]["changed"]
     assert collector.http.post("/v1/ingest", json=event).json()["data"]["accepted"] == 1
+
+
+def test_a_test_environment_that_could_not_be_made_is_made_whole_the_next_time(start: Start) -> None:
+    """It begins with a copy of the live catalog that is on disk, even if the disk was full at first."""
+    collector = start()
+    owner = As(collector, key_said(collector))
+    sold = owner("PUT", "/v1/catalog", json=catalog_for("acme")).json()["data"]
+    forever = resource.RLIM_INFINITY
+    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (0, forever))
+    assert owner("POST", "/v1/api-keys", json={"environment": "test"}).status_code == 503
+    resource.prlimit(collector.process.pid, resource.RLIMIT_FSIZE, (forever, forever))
+    secret = owner.made(environment="test", scopes=["admin"])["secret"]
+    collector.kill()
+    assert As(start(), secret).data("/v1/catalog") == sold
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_made(start: Start, tmp_path: Path) -> None:
