@@ -255,6 +255,18 @@ def test_tokens_that_nobody_else_tells_stay_on_the_tool(called: dict[str, Any]) 
             assert billed(made)["output_tokens ask m-1"] == 50
 
 
+@pytest.mark.parametrize(("start_s", "output_tokens"), [(599, 0), (601, 50)])
+def test_what_a_long_tool_used_is_looked_for_as_long_whoever_comes_first(
+    start_s: float, output_tokens: int
+) -> None:
+    """A call ten minutes after the tool's start is its own, and in any order."""
+    for order in permutations([telling(1, seconds=1500), elsewhere(7, start_s=start_s)]):
+        with readings.engine(EVERYTHING) as made:
+            for one in order:
+                made.send(body([one]))
+            assert billed(made)["output_tokens ask m-1"] == output_tokens
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_tool_bills_its_tokens_again_when_the_call_elsewhere_is_none(restarted: bool) -> None:
     """A call that turns out to be the total of another one, of other tokens, leaves the tool's to the tool."""

@@ -28,8 +28,8 @@ TOOL_STARTS_APART_MAX_NS = 500 * NS_PER_MS
 """The same for tools, of which nothing is known but the name."""
 OWN_SOURCE = "aforo"
 STRUCK_WORTH = 1_000
-AGENT_MAX_NS = 600_000 * NS_PER_MS
-"""How long after its start an agent's calls are looked for."""
+CALLS_WITHIN_NS = 600_000 * NS_PER_MS
+"""How long after its start the calls of an agent, or of a tool, are looked for."""
 _MODEL, _TOOL, AGENT = int(Role.MODEL), int(Role.TOOL), int(Role.AGENT)
 
 
@@ -57,9 +57,9 @@ def call_of(span: Span, fuller: Span | None = None) -> Call:
 
     `fuller` is another span of the same tool call, which tells of tokens if this one does not.
     """
-    tokens = span.tokens if bears_tokens(span) and span.role != _TOOL else None
-    told = span.tokens if span.tokens is not None else fuller.tokens if fuller is not None else None
-    counted = told if span.role == _TOOL else tokens
+    tokens = counted = span.tokens if bears_tokens(span) and span.role != _TOOL else None
+    if span.role == _TOOL:
+        counted = span.tokens or (fuller.tokens if fuller is not None else None)
     given = (counted.input, counted.output) if counted is not None else (0, 0)
     return Call(
         span.start_ns, span.trace_id, span.span_id, span.end_ns, span.role, span.source, span.label,
@@ -102,10 +102,12 @@ def same_call(one: Call, other: Call) -> bool:
     return one.label.startswith(other.label) or other.label.startswith(one.label)
 
 
-def tells_of(call: Call, agent: Call) -> bool:
-    """Whether a call of a model is one that an agent made whose own instrumentation tells of none."""
-    last_ns = min(agent.end_ns, agent.start_ns + AGENT_MAX_NS)
-    return call.role == _MODEL and call.source != agent.source and agent.start_ns <= call.start_ns <= last_ns
+def tells_of(call: Call, caller: Call) -> bool:
+    """Whether a call of a model, told by another instrumentation, is one that an agent or a tool made."""
+    last_ns = min(caller.end_ns, caller.start_ns + CALLS_WITHIN_NS)
+    return (
+        call.role == _MODEL and call.source != caller.source and caller.start_ns <= call.start_ns <= last_ns
+    )
 
 
 def is_told(tool: Call, calls: Iterable[Call], tools: Iterable[Call]) -> bool:
@@ -131,12 +133,7 @@ def is_told(tool: Call, calls: Iterable[Call], tools: Iterable[Call]) -> bool:
 
 
 def _is_inside(call: Call, tool: Call) -> bool:
-    return (
-        call.role == _MODEL
-        and call.source != tool.source
-        and tool.start_ns <= call.start_ns
-        and call.end_ns <= tool.end_ns
-    )
+    return tells_of(call, tool) and call.end_ns <= tool.end_ns
 
 
 def _finish(call: Call) -> tuple[object, ...]:

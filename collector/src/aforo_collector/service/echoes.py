@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from aforo_collector.domain.chains import ask_inside
 from aforo_collector.domain.echoes import (
-    AGENT_MAX_NS,
+    CALLS_WITHIN_NS,
     STARTS_APART_MAX_NS,
     Call,
     Neighbourhood,
@@ -176,7 +176,7 @@ class Echoes:
         for call, was_echo in calls.items():
             self._note(tenant_no, customer_no, call, was_echo, call in echoes)
         first_ns, last_ns = min(dirty).start_ns, max(dirty).start_ns
-        agents = self._store.calls.agents(customer_no, first_ns - AGENT_MAX_NS, last_ns)
+        agents = self._store.calls.agents(customer_no, first_ns - CALLS_WITHIN_NS, last_ns)
         for agent, was_echo in agents.items():
             self._note(tenant_no, customer_no, agent, was_echo, self._store.calls.is_told(customer_no, agent))
         self._weigh_tools(tenant_no, customer_no, [*dirty, *calls])

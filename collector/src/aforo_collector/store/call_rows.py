@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from aforo_collector.domain.echoes import AGENT_MAX_NS, Call, struck, tells_of
+from aforo_collector.domain.echoes import CALLS_WITHIN_NS, Call, struck, tells_of
 
 _COLUMNS = "start_ns, trace_id, span_id, end_ns, role, source, label, call_id, input, output, worth"
 
@@ -82,7 +82,7 @@ class CallRows:
         rows = self._db.execute(
             f"SELECT {_COLUMNS} FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 2"
             " AND input + output > 0 AND end_ns >= ?",
-            (customer_no, first_ns - AGENT_MAX_NS, last_ns, first_ns),
+            (customer_no, first_ns - CALLS_WITHIN_NS, last_ns, first_ns),
         )
         return [Call(*row) for row in rows]
 
@@ -99,6 +99,6 @@ class CallRows:
         """Whether another instrumentation tells of a call of a model that an agent made."""
         rows = self._db.execute(
             f"SELECT {_COLUMNS} FROM calls WHERE customer_no = ? AND start_ns BETWEEN ? AND ? AND role = 1",
-            (customer_no, agent.start_ns, agent.start_ns + AGENT_MAX_NS),
+            (customer_no, agent.start_ns, agent.start_ns + CALLS_WITHIN_NS),
         )
         return any(tells_of(Call(*row), agent) for row in rows)
