@@ -94,22 +94,10 @@ def start_call(
             attributes = plugin.step_index(next(scope.tree.steps))
             batch = params if told.get("batch_size", 1) > 1 else None
         span_id, place = plugin.new_span_id(), scope.tree.place()
-        RUNS.add(
-            OpenRun(
-                key,
-                parent,
-                {},
-                scope,
-                opening,
-                span_id,
-                parent_id,
-                start_ns,
-                attributes,
-                in_loop,
-                batch,
-                place,
-            )
-        )
+        run = OpenRun(
+            key, parent, {}, scope, opening, span_id, parent_id, start_ns, attributes, in_loop, batch, place
+        )  # fmt: skip
+        RUNS.add(run)
     except Exception as error:
         _excuse("start_call", error)
 

@@ -184,17 +184,17 @@ def _plain(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
             raise
         call.leave(token)
         if isinstance(result, CoroutineType):
-            return _handed_on(call, result)
+            return _awaited(call, lambda: result)
         call.end()
         return result
 
     return metered
 
 
-async def _handed_on(call: _Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _awaited(call: _Call, begin: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     token = call.enter()
     try:
-        result = await coroutine
+        result = await begin()
     except BaseException as error:
         call.leave(token)
         call.end(error)
@@ -207,17 +207,7 @@ async def _handed_on(call: _Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
 def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any]:
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> Any:
-        call = _Call(shape)
-        token = call.enter()
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            call.leave(token)
-            call.end(error)
-            raise
-        call.leave(token)
-        call.end()
-        return result
+        return await _awaited(_Call(shape), lambda: function(*args, **kwargs))
 
     return metered
 
