@@ -76,15 +76,29 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
             call.in_body = True
         if terms.cost is not None:
             call.tally().fixed_costs.append(terms.cost)
-        opening = call.opening
-        # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
-        carried = _carrying(opening.payer, around) if around else opening.carried
-        layer.enter()
-        layer.carried = context.attach(carried)
+        _enter(layer, call, around)
         return layer
     except Exception as error:
         _excuse("begin", error)
         return None
+
+
+def pause(layer: Layer | None) -> None:
+    """Leave a stretch that `resume` goes on with: its code has made a coroutine, and that runs later. Never raises."""
+    try:
+        if layer is not None and layer.leave():
+            context.detach(layer.carried)
+    except Exception as error:
+        _excuse("pause", error)
+
+
+def resume(layer: Layer | None) -> None:
+    """Go on with a stretch that was paused, in whatever context that is. Never raises."""
+    try:
+        if layer is not None and isinstance(call := layer.serving, Call):
+            _enter(layer, call, context.get_current())
+    except Exception as error:
+        _excuse("resume", error)
 
 
 def end(layer: Layer | None, outcome: object) -> None:
@@ -105,6 +119,14 @@ def end(layer: Layer | None, outcome: object) -> None:
             layer.join(outcome)
     except Exception as problem:
         _excuse("end", problem)
+
+
+def _enter(layer: Layer, call: Call, around: Context) -> None:
+    """Let what runs from here on be inside of `layer`, and for the payer of its call."""
+    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+    carried = _carrying(call.opening.payer, around) if around else call.opening.carried
+    layer.enter()
+    layer.carried = context.attach(carried)
 
 
 def _carrying(payer: Identity, around: Context) -> Context:
