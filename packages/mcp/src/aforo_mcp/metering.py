@@ -15,7 +15,7 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
 from aforo_mcp import calls, spans
-from aforo_mcp.requests import Request
+from aforo_mcp.requests import Request, release_of
 from aforo_mcp.spans import Call, Layer
 from aforo_mcp.terms import Terms, carrying
 
@@ -138,6 +138,8 @@ def _carrying(payer: Identity, around: Context) -> Context:
 
 def _excuse(moment: str, error: Exception) -> None:
     plugin.count("mcp_metering_errors")
+    releases = f"{release_of('mcp')}, {release_of('fastmcp')}"
     plugin.warn_once(
-        f"mcp.{moment}", f"aforo: a call of an MCP tool was not metered ({moment}); it goes on: {error!r}"
+        f"mcp.{moment}",
+        f"aforo: a call of an MCP tool was not metered ({moment}; {releases}); it goes on: {error!r}",
     )

@@ -7,6 +7,7 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
@@ -122,13 +123,18 @@ def _stated_by(argument: object) -> Any:
 
 def warn_of(distribution: str, feature: str, consequence: str) -> None:
     """Say once that a framework has changed its shape, and what that means for metering."""
+    plugin.warn_once(f"mcp.{feature}", f"aforo: {release_of(distribution)} has no {feature}: {consequence}.")
+
+
+@lru_cache
+def release_of(distribution: str) -> str:
+    """A framework and its version; only its name if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        framework = f"{distribution} {version(distribution)}"
+        return f"{distribution} {version(distribution)}"
     except PackageNotFoundError:
-        framework = distribution
-    plugin.warn_once(f"mcp.{feature}", f"aforo: {framework} has no {feature}: {consequence}.")
+        return distribution
 
 
 def _of_fastmcp() -> Request | None:
