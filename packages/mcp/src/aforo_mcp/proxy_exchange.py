@@ -53,7 +53,8 @@ class Sessions:
         connection = self._connections.get(session_id)
         if connection is None:
             attributes = _TRANSPORT + plugin.text_once(calls.MCP_SESSION_ID, session_id)
-            connection = Connection(self._payment, self._parked, session_id, attributes)
+            billed_as = calls.session_of(session_id)
+            connection = Connection(self._payment, self._parked, billed_as, attributes)
             self._connections[session_id] = connection
             if len(self._connections) > SESSIONS_MAX:
                 self._forget_oldest()

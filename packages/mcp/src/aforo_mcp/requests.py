@@ -14,7 +14,7 @@ from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp import links
-from aforo_mcp.calls import identity_of, parent_of
+from aforo_mcp.calls import ID_LENGTH_MAX, identity_of, parent_of
 from aforo_mcp.links import Link, Place
 
 MODERN_PROTOCOL: Final = "2026-07-28"
@@ -191,6 +191,7 @@ def _caller(http: Any) -> Identity:
     if token is None:
         return NOBODY
     stated = identity_of(getattr(token, "claims", None))
-    agent = stated.agent_id or getattr(token, "client_id", None) or getattr(token, "subject", None)
+    names = (stated.agent_id, getattr(token, "client_id", None), getattr(token, "subject", None))
+    agent = next((name for name in names if name and len(str(name)) <= ID_LENGTH_MAX), None)
     # A session among the claims is the identity provider's, none of an agent's.
     return Identity(stated.customer_id, stated.team_id, agent, stated.app_id)
