@@ -6,10 +6,8 @@ run unchanged; an error of metering is counted, logged once, and never reaches t
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import suppress
 from contextvars import ContextVar, Token
-from functools import cache, wraps
-from importlib import metadata
+from functools import wraps
 from time import time_ns
 from typing import Any, TypeAlias
 
@@ -252,7 +250,9 @@ def guarded(action: Callable[[Any], None], argument: object) -> None:
 def excuse(error: Exception) -> None:
     """Count an error of metering, and log the first."""
     plugin.count("autogen_metering_errors")
-    plugin.warn_once("autogen.metering", f"a call was not metered, it goes on ({_releases()}): {error!r}")
+    plugin.warn_once(
+        "autogen.metering", f"a call was not metered, it goes on ({scopes.releases()}): {error!r}"
+    )
 
 
 def is_stream(source: object, method: Method) -> bool:
@@ -266,16 +266,6 @@ def _is_as_ever(is_so: bool, method: Method, instead: str) -> bool:
         name = getattr(method, "__qualname__", "a method")
         plugin.warn_once(
             f"autogen.shape.{name}",
-            f"{name} returned {instead} ({_releases()}): its calls run as before but are not metered.",
+            f"{name} returned {instead} ({scopes.releases()}): its calls run as before but are not metered.",
         )
     return is_so
-
-
-@cache
-def _releases() -> str:
-    """The frameworks that are installed, with their versions."""
-    found = []
-    for name in ("autogen-core", "autogen-agentchat", "ag2"):
-        with suppress(metadata.PackageNotFoundError):
-            found.append(f"{name} {metadata.version(name)}")
-    return ", ".join(found)
