@@ -15,7 +15,7 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
 from aforo_mcp import calls, spans
-from aforo_mcp.requests import Request
+from aforo_mcp.requests import Request, release_of
 from aforo_mcp.spans import Call, Layer
 from aforo_mcp.terms import Terms, carrying
 
@@ -76,15 +76,29 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
             call.in_body = True
         if terms.cost is not None:
             call.tally().fixed_costs.append(terms.cost)
-        opening = call.opening
-        # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
-        carried = _carrying(opening.payer, around) if around else opening.carried
-        layer.enter()
-        layer.carried = context.attach(carried)
+        _enter(layer, call, around)
         return layer
     except Exception as error:
         _excuse("begin", error)
         return None
+
+
+def pause(layer: Layer | None) -> None:
+    """Leave a stretch that `resume` goes on with: its code has made a coroutine, and that runs later. Never raises."""
+    try:
+        if layer is not None and layer.leave():
+            context.detach(layer.carried)
+    except Exception as error:
+        _excuse("pause", error)
+
+
+def resume(layer: Layer | None) -> None:
+    """Go on with a stretch that was paused, in whatever context that is. Never raises."""
+    try:
+        if layer is not None and isinstance(call := layer.serving, Call):
+            _enter(layer, call, context.get_current())
+    except Exception as error:
+        _excuse("resume", error)
 
 
 def end(layer: Layer | None, outcome: object) -> None:
@@ -107,6 +121,14 @@ def end(layer: Layer | None, outcome: object) -> None:
         _excuse("end", problem)
 
 
+def _enter(layer: Layer, call: Call, around: Context) -> None:
+    """Let what runs from here on be inside of `layer`, and for the payer of its call."""
+    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+    carried = _carrying(call.opening.payer, around) if around else call.opening.carried
+    layer.enter()
+    layer.carried = context.attach(carried)
+
+
 def _carrying(payer: Identity, around: Context) -> Context:
     """The context in which a tool runs: what it meters, and what it calls, is for the same payer."""
     if baggage.get_all(around):
@@ -116,6 +138,8 @@ def _carrying(payer: Identity, around: Context) -> Context:
 
 def _excuse(moment: str, error: Exception) -> None:
     plugin.count("mcp_metering_errors")
+    releases = f"{release_of('mcp')}, {release_of('fastmcp')}"
     plugin.warn_once(
-        f"mcp.{moment}", f"aforo: a call of an MCP tool was not metered ({moment}); it goes on: {error!r}"
+        f"mcp.{moment}",
+        f"aforo: a call of an MCP tool was not metered ({moment}; {releases}); it goes on: {error!r}",
     )
