@@ -76,15 +76,50 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
             call.in_body = True
         if terms.cost is not None:
             call.tally().fixed_costs.append(terms.cost)
-        opening = call.opening
-        # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
-        carried = _carrying(opening.payer, around) if around else opening.carried
-        layer.enter()
-        layer.carried = context.attach(carried)
+        _enter(layer, call, around)
         return layer
     except Exception as error:
         _excuse("begin", error)
         return None
+
+
+def _enter(layer: Layer, call: Call, around: Context) -> None:
+    opening = call.opening
+    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+    carried = _carrying(opening.payer, around) if around else opening.carried
+    layer.enter()
+    layer.carried = context.attach(carried)
+
+
+def _leave(layer: Layer) -> bool:
+    # A stretch that ends in another context has nothing to put back there.
+    is_here = layer.leave()
+    if is_here:
+        context.detach(layer.carried)
+    return is_here
+
+
+class Stretches:
+    """A layer around the code of a generator, which runs in stretches; `begin` has given it, or None."""
+
+    def __init__(self, layer: Layer | None) -> None:
+        self._layer = layer
+        if layer is not None:
+            _leave(layer)
+
+    def enter(self) -> None:
+        """Begin a stretch."""
+        layer = self._layer
+        if layer is not None and isinstance(layer.serving, Call):
+            _enter(layer, layer.serving, context.get_current())
+
+    def leave(self, token: None) -> bool:  # noqa: ARG002 - the protocol's signature
+        """End a stretch; False if it ends in another context than it began in."""
+        return self._layer is None or _leave(self._layer)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended."""
+        end(self._layer, error)
 
 
 def end(layer: Layer | None, outcome: object) -> None:
@@ -94,9 +129,7 @@ def end(layer: Layer | None, outcome: object) -> None:
     if layer is None:
         return
     try:
-        # A stretch that ends in another context has nothing to put back there.
-        if layer.leave():
-            context.detach(layer.carried)
+        _leave(layer)
         if layer.is_body and not isinstance(outcome, BaseException):
             outcome = spans.result_of(outcome)
         if isinstance(layer, Call):
