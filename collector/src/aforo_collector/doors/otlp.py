@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -17,6 +17,7 @@ from aforo_collector.domain.session import DURATION_NS_MAX
 from aforo_collector.domain.span import Span
 
 from . import otlp_json
+from .otlp_mending import mended
 from .otlp_schema import Request, Response
 
 PROTOBUF = "application/x-protobuf"
@@ -94,10 +95,7 @@ def _decoded(body: bytes, content_type: str, window: tuple[int, int]) -> list[Sp
             return [_json_span(raw, window) for raw in otlp_json.spans(body)]
         except (msgspec.MsgspecError, RecursionError) as error:
             raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
-    try:
-        request = Request.FromString(body)
-    except DecodeError as error:
-        raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
+    request, problems = _request(body)
     found: list[Span | Rejection] = []
     for resource_spans in request.resource_spans:
         resource = _resource(resource_spans.resource.attributes)
@@ -111,7 +109,22 @@ def _decoded(body: bytes, content_type: str, window: tuple[int, int]) -> list[Sp
                 )
                 for raw in scope_spans.spans
             ]  # fmt: skip
+    for position, problem in enumerate(problems):
+        if problem:
+            found[position] = Rejection("MALFORMED_SPAN", problem)
     return found
+
+
+def _request(body: bytes) -> tuple[Any, list[str]]:
+    """The request, and for every span why it cannot be read, if any cannot."""
+    try:
+        return Request.FromString(body), []
+    except DecodeError as error:
+        try:
+            rest, problems = mended(body)
+            return Request.FromString(rest), problems
+        except (DecodeError, ValueError):
+            raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
 
 
 def _window(now_ns: int | None) -> tuple[int, int]:
