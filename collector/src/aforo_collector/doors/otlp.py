@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -72,7 +73,7 @@ def decode(
 ) -> list[Span | Rejection]:
     """All spans of a request in the order of the wire, each translated or rejected with its reason.
 
-    Without `now_ns` the time window is not checked: that is for reading again what was accepted once.
+    Without `now_ns` the time window is not checked: that is for reading again what was accepted once; see `reread`.
     `caller` is what the credential of the request says of who pays: its customer stands on every span,
     whatever the span says.
     """
@@ -80,6 +81,29 @@ def decode(
     if caller is NOBODY:
         return found
     return [span if isinstance(span, Rejection) else _sent_by(caller, span) for span in found]
+
+
+def reread(body: bytes, content_type: str, caller: Identity = NOBODY) -> Callable[[int], Span | Rejection]:
+    """What gives the spans of an accepted body by their positions: each is translated when it is asked for.
+
+    One span of a batch is mostly all that is needed of it, and translating takes longer than all the rest.
+    """
+    window = _window(None)
+    read: Callable[[int], Span | Rejection]
+    if content_type == JSON:
+        texts = list(otlp_json.spans(body))
+        read = lambda position: _json_span(texts[position], window)  # noqa: E731
+    else:
+        raws = [(raw, group) for spans, group in _groups(_request(body)[0]) for raw in spans]
+        read = lambda position: _protobuf_span(*raws[position], window)  # noqa: E731
+    if caller is NOBODY:
+        return read
+
+    def sent(position: int) -> Span | Rejection:
+        span = read(position)
+        return span if isinstance(span, Rejection) else _sent_by(caller, span)
+
+    return sent
 
 
 def _sent_by(caller: Identity, span: Span) -> Span:
@@ -97,22 +121,37 @@ def _decoded(body: bytes, content_type: str, window: tuple[int, int]) -> list[Sp
             raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
     request, problems = _request(body)
     found: list[Span | Rejection] = []
-    for resource_spans in request.resource_spans:
-        resource = _resource(resource_spans.resource.attributes)
-        for scope_spans in resource_spans.scope_spans:
-            source = scope_spans.scope.name[:TEXT_LENGTH_MAX]
-            read = reader_of(source)
-            found += [
-                _span(
-                    raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start,
-                    raw.end, raw.status.code == 2, source, read, window,
-                )
-                for raw in scope_spans.spans
-            ]  # fmt: skip
+    for spans, group in _groups(request):
+        found += [_protobuf_span(raw, group, window) for raw in spans]
     for position, problem in enumerate(problems):
         if problem:
             found[position] = Rejection("MALFORMED_SPAN", problem)
     return found
+
+
+class _Group(NamedTuple):
+    """What the spans of one scope and resource share."""
+
+    resource: Identity | SpanError
+    source: str
+    read: Reader
+
+
+def _groups(request: Any) -> Iterator[tuple[Any, _Group]]:
+    """The spans of a protobuf request, as they are, by what they share."""
+    for resource_spans in request.resource_spans:
+        resource = _resource(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            source = scope_spans.scope.name[:TEXT_LENGTH_MAX]
+            yield scope_spans.spans, _Group(resource, source, reader_of(source))
+
+
+def _protobuf_span(raw: Any, group: _Group, window: tuple[int, int]) -> Span | Rejection:
+    resource, source, read = group
+    return _span(
+        raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start, raw.end,
+        raw.status.code == 2, source, read, window,
+    )  # fmt: skip
 
 
 def _request(body: bytes) -> tuple[Any, list[str]]:
