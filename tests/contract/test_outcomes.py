@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.collector.running import Running, Start
 
-from .events import SINGLE, body_for, event, instant, name, recorded, refused, send, took
+from .events import MANY, SINGLE, body_for, event, instant, name, recorded, refused, send, took
 
 
 def counts(data: dict[str, Any]) -> tuple[int, int, int, int]:
@@ -54,6 +55,22 @@ def test_what_is_no_event_is_refused_alone(collector: Running, odd: Any) -> None
     assert counts(data) == (1, 0, 0, 1)
     assert [error["index"] for error in data["errors"]] == [0]
     assert len(recorded(collector, acme)) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["1e9999999999999999999", "1e-9999999999999999999", "1" + "0" * 5_000, r'"\ud83d"', r'{"\udc00": 1}'],
+    ids=["exponent", "small", "digits", "half a character", "half a character's name"],
+)
+@pytest.mark.parametrize("path", [*MANY, "/api/v1/ingest/compound/batch"])
+def test_what_no_value_can_hold_costs_its_event_alone(collector: Running, path: str, odd: str) -> None:
+    """A number or a text that is JSON and nothing more, anywhere in one event: the others are recorded."""
+    acme = name()
+    whole = json.dumps(body_for(path, event(acme), event(acme, metadata={"x": "ODD"}), event(acme)))
+    data = took(send(collector, path, whole.replace('"ODD"', odd).encode()), 202)
+    assert counts(data) == (2, 0, 0, 1)
+    assert [(error["index"], error["code"]) for error in data["errors"]] == [(1, "MALFORMED_EVENT")]
+    assert len(recorded(collector, acme)) == 2
 
 
 @pytest.mark.parametrize("path", SINGLE)

@@ -2,16 +2,17 @@
 
 Numbers stay exact: a JSON number with a point or an exponent becomes a Decimal. Every reader raises
 `MalformedEvents` for a body that is not what its route takes; what is wrong with one event of a batch is that
-event's `Refusal`.
+event's `Refusal`, also where a number or a text in it is JSON and still nothing that can be held.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -43,6 +44,7 @@ class Place(NamedTuple):
 
 
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError)
 
 
 class MalformedEvents(ValueError):
@@ -59,7 +61,7 @@ def single(body: bytes) -> Found:
 
 def batch(body: bytes, length_max: int = BATCH_LENGTH_MAX) -> Found:
     """`{"events": [...]}` of 1 to `length_max` events."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, dict) or "events" not in document:
         raise MalformedEvents('a batch is an object with a list of events: {"events": [...]}')
     return _events(document["events"], length_max)
@@ -67,7 +69,7 @@ def batch(body: bytes, length_max: int = BATCH_LENGTH_MAX) -> Found:
 
 def bare(body: bytes) -> Found:
     """A bare array of up to 10,000 events."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, list):
         raise MalformedEvents("this route takes a bare JSON array of events")
     return _events(document, ASYNC_LENGTH_MAX)
@@ -97,8 +99,58 @@ def compound_batch(body: bytes) -> tuple[Found, list[Place]]:
 def _json(body: bytes) -> object:
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError) as error:
+    except _UNREADABLE as error:
         raise MalformedEvents(f"the body is not JSON: {error}") from error
+
+
+def _many(body: bytes) -> object:
+    """A body of many events; what is JSON and yet nothing that can be held costs its own event alone."""
+    try:
+        return _decode(body)
+    except _UNREADABLE as error:
+        try:
+            document = json.loads(
+                body.decode(), parse_int=_integer, parse_float=_decimal, parse_constant=_no_number
+            )
+        except (ValueError, RecursionError):
+            raise MalformedEvents(f"the body is not JSON: {error}") from error
+    events = document.get("events") if isinstance(document, dict) else document
+    if isinstance(events, list):
+        events[:] = map(_held, events)
+    return document
+
+
+class _TooLarge:
+    """A number of JSON that no number here can hold."""
+
+
+def _integer(text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:
+        return _TooLarge()
+
+
+def _decimal(text: str) -> object:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return _TooLarge()
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _held(one: object) -> object:
+    """One event as it is, or why it cannot be held."""
+    try:
+        msgspec.json.encode(one)
+    except UnicodeEncodeError:
+        return Refusal("MALFORMED_EVENT", "the event has half of a UTF-16 surrogate pair, which is no text")
+    except TypeError:
+        return Refusal("MALFORMED_EVENT", "the event has a number that is too large to be one")
+    return one
 
 
 def _object(document: object) -> RawEvent:
@@ -116,7 +168,7 @@ def _events(found: object, length_max: int) -> Found:
 
 
 def _item(one: object) -> RawEvent | Refusal:
-    return one if isinstance(one, dict) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
+    return one if isinstance(one, dict | Refusal) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
 
 
 def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
@@ -166,12 +218,11 @@ def _without_cost(fields: RawEvent) -> dict[str, object]:
 
 def cloud_events(body: bytes) -> Found:
     """A batch of CloudEvents in the JSON format."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, list):
         raise MalformedEvents("a batch of CloudEvents is a JSON array")
     return [
-        _cloud_event(one) if isinstance(one, dict) else _item(one)
-        for one in _events(document, BATCH_LENGTH_MAX)
+        one if isinstance(one, Refusal) else _cloud_event(one) for one in _events(document, BATCH_LENGTH_MAX)
     ]
 
 
