@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from aforo_collector.domain.submission import RawEvent, Refusal
-from aforo_collector.pipeline.attribution import COSTS
+from aforo_collector.pipeline.attribution import COST, COSTS, SPELLINGS, amount_of, counted_by
 from aforo_collector.pipeline.wire_names import NAMES, spelled
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
@@ -32,6 +33,8 @@ MEASUREMENTS_MAX: Final = 50
 _APIGEE_REQUIRED: Final = ("eventType", "metricKey", "value", "idempotencyKey", "customerId")
 
 _KEYS: Final = ("idempotencyKey", *sorted(n for n, field in NAMES.items() if field == "idempotencyKey"))
+_METADATA: Final = [name for name, field in NAMES.items() if field == "metadata"]
+_COST_NAMES: Final = {name for name, meaning in SPELLINGS.items() if meaning == COST}
 
 Found: TypeAlias = list[RawEvent | Refusal]
 
@@ -182,7 +185,7 @@ def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
 
 
 def _measurements(event: RawEvent) -> Found:
-    """An event for each measurement; they share the correlation id, and only the first states the cost."""
+    """An event for each measurement; they share the correlation id and what is said of their call."""
     kept_out = ("measurements", "correlationId", "correlation_id")
     fields = {name: value for name, value in event.items() if name not in kept_out}
     try:
@@ -194,25 +197,54 @@ def _measurements(event: RawEvent) -> Found:
         detail = f"measurements is not a list of 1 to {MEASUREMENTS_MAX} measurements"
         return [Refusal("INVALID_MEASUREMENTS", detail, "measurements")]
     fields["correlationId"] = correlation
-    rest = _without_cost(fields)
     keys = [event.get(name) for name in _KEYS]
     key = next((found for found in keys if found and not str(found).isspace()), correlation)
     events: Found = []
-    for number, one in enumerate(measured):
+    for number, (one, shared) in enumerate(zip(measured, _shared(fields, measured), strict=True)):
         if not isinstance(one, dict):
             events.append(Refusal("INVALID_MEASUREMENTS", "a measurement is a JSON object", "measurements"))
             continue
         said = {NAMES.get(name, name) for name in one}
-        shared = {n: v for n, v in (rest if number else fields).items() if NAMES.get(n, n) not in said}
-        events.append({**shared, **one, "idempotencyKey": f"{key}:{number}"})
+        kept = {name: value for name, value in shared.items() if NAMES.get(name, name) not in said}
+        events.append({**kept, **one, "idempotencyKey": f"{key}:{number}"})
     return events
 
 
-def _without_cost(fields: RawEvent) -> dict[str, object]:
-    """The same without what it says of cost and tokens: one call costs once, however much of it is measured."""
-    kept = {name: value for name, value in fields.items() if name not in COSTS}
-    if isinstance(said := kept.get("metadata"), Mapping):
-        kept["metadata"] = {name: value for name, value in said.items() if name not in COSTS}
+def _shared(fields: RawEvent, measured: Sequence[object]) -> list[dict[str, object]]:
+    """What each measurement of a call has of the call: one call costs once, however much of it is measured.
+
+    What a measurement counts itself, nothing else counts; of the other tokens and the cost the first one
+    tells. A cost that is stated is all of it, and so nobody's tokens cost anything beside it.
+    """
+    counts = [_counted({**fields, **one} if isinstance(one, dict) else {}) for one in measured]
+    first = _without(fields, {name for name in COSTS if SPELLINGS[name] in counts})
+    rest = _without(fields, COSTS)
+    shared = [first, *(dict(rest) for _ in measured[1:])]
+    if COST in counts or _states_cost(fields):
+        teller = counts.index(COST) if COST in counts else 0
+        for number, own in enumerate(counts):
+            if number != teller and (own not in ("", COST) or not number):
+                shared[number]["total_provider_cost"] = 0
+    return shared
+
+
+def _counted(event: RawEvent) -> str:
+    """What the unit of a measurement counts of its call: see `counted_by`."""
+    said = {field: event[name] for name, field in NAMES.items() if name in event}
+    return counted_by(said.get("metricName"), said.get("productType"))
+
+
+def _states_cost(fields: RawEvent) -> bool:
+    places = [fields, *(place for name in _METADATA if isinstance(place := fields.get(name), Mapping))]
+    return any(amount_of(place.get(name)) is not None for place in places for name in _COST_NAMES)
+
+
+def _without(fields: RawEvent, names: AbstractSet[str]) -> dict[str, object]:
+    """The same without some names, at its top level and in its metadata."""
+    kept = {name: value for name, value in fields.items() if name not in names}
+    for name in _METADATA:
+        if isinstance(said := kept.get(name), Mapping):
+            kept[name] = {inner: value for inner, value in said.items() if inner not in names}
     return kept
 
 
