@@ -148,6 +148,20 @@ def test_names_cannot_play_with_the_terminal(run: Run, collector: Running) -> No
         assert r"[/red]\x1b[2J\t" in out
 
 
+def test_names_cannot_play_with_a_spreadsheet(run: Run) -> None:
+    """What would be a formula in a cell of CSV is text there; every other format has it as it is."""
+    acme = customer()
+    names = [f"{sign}1+1 {acme}" for sign in "=+-@\t"]
+    for name in names:
+        assert run("event", "send", "api_calls", "1", "--customer", acme, "--key", name).code == 0
+    text = run("event", "list", "--customer", acme, "--format", "csv").out
+    assert [row["eventId"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [
+        f"'{n}" for n in names
+    ]
+    found = json.loads(run("event", "list", "--customer", acme, "--format", "json").out)
+    assert [one["eventId"] for one in found] == names
+
+
 def test_a_session_is_closed_by_command(run: Run, acme: str) -> None:
     """`session close` prints the closed session, and may be repeated."""
     for _ in range(2):
