@@ -70,6 +70,8 @@ def test_the_single_unknown_metric(collector: Running) -> None:
         send(collector, "/v1/ingest", event("cust_1", metricName="unknown_unit")), 422, "UNKNOWN_METRIC"
     )
     assert "success" not in problem
+    assert problem["type"] == "https://errors.aforo.ai/unknown-metric"
+    assert problem["title"] == "Unknown metric"
     assert "unknown_unit" in problem["detail"]
 
 
