@@ -83,6 +83,35 @@ def test_an_unknown_metric_alone_is_422(collector: Running, path: str) -> None:
     assert recorded(collector, acme) == []
 
 
+def test_a_tenant_lets_unknown_metrics_wait(start: Start) -> None:
+    """They are accepted and no error, wait in the quarantine, and are recorded from there once, with their unit."""
+    collector = start("--dev")
+    catalog: dict[str, Any] = {"unknown_metrics": "quarantine"}
+    collector.http.put("/v1/catalog", json=catalog).raise_for_status()
+    one, other = event("acme", metricName="early"), event("acme", metricName="early")
+    for path in SINGLE[:2]:
+        data = took(send(collector, path, one), 202)
+        assert (counts(data), data["quarantined"], data["errors"]) == ((1, 0, 0, 0), 1, [])
+    mixed = [event("acme"), other, event("acme", quantity=-1)]
+    data = took(send(collector, "/v1/ingest/batch", {"events": mixed}), 202)
+    assert (counts(data), data["quarantined"]) == ((2, 0, 0, 1), 1)
+    assert [error["index"] for error in data["errors"]] == [2]
+    assert len(recorded(collector, "acme")) == 1
+
+    collector.http.put(
+        "/v1/catalog", json=catalog | {"billable_units": [{"name": "early"}]}
+    ).raise_for_status()
+    for aside in collector.data("/v1/intake/quarantine"):
+        collector.http.post(
+            f"/v1/intake/quarantine/{aside['quarantineId']}/replay", json={}
+        ).raise_for_status()
+    found = [found["idempotencyKey"] for found in recorded(collector, "acme", metricName="early")]
+    assert sorted(found) == sorted([one["idempotencyKey"], other["idempotencyKey"]])
+    balance = collector.data("/v1/intake/balance")
+    outcomes = ("recorded", "duplicates", "conflicts", "rejected")
+    assert balance["received"] == sum(balance[outcome] for outcome in outcomes)
+
+
 def test_a_dry_run_says_what_would_happen(collector: Running) -> None:
     """`/v1/ingest/test` answers as the real route would, also for duplicates and conflicts, and records nothing."""
     acme = name()

@@ -222,6 +222,21 @@ def test_old_rows_want_a_backfill_that_is_allowed(collector: Running) -> None:
     }
 
 
+def test_a_tenant_says_how_far_back_its_rows_may_go(collector: Running) -> None:
+    """The catalog's word wins over the collector's setting, both ways, and leaves it alone when it is gone."""
+    data = f"customer,metric,quantity,timestamp\nold,api_calls,1,{ago(days=300)}\n".encode()
+    for days, asked, status in (
+        ("300", "301", 422),
+        ("500", "500", 202),
+        ("500", "501", 422),
+        ("", "400", 202),
+    ):
+        catalog = {"backfill_days": days} if days else {}
+        collector.http.put("/v1/catalog", json=catalog).raise_for_status()
+        answer = send(collector, f"{days}-{asked}.csv", data, backfillDays=asked)
+        assert answer.status_code == status, answer.text
+
+
 def test_a_job_says_when_its_events_occurred(collector: Running) -> None:
     """First and last moment are those of the events that were recorded."""
     first, last = ago(days=80), ago(minutes=1)
