@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from hashlib import sha256
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote
 from uuid import UUID
@@ -21,7 +22,7 @@ import msgspec
 
 from aforo_collector.domain.submission import RawEvent, Refusal
 from aforo_collector.pipeline.attribution import COST, COSTS, SPELLINGS, amount_of, counted_by
-from aforo_collector.pipeline.wire_names import NAMES, spelled
+from aforo_collector.pipeline.wire_names import NAMES, TEXT_LENGTHS, spelled
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 CLOUD_BATCH: Final = "application/cloudevents-batch+json"
@@ -293,7 +294,7 @@ def _cloud_event(event: RawEvent) -> RawEvent | Refusal:
     if not isinstance(data, dict):
         return Refusal("INVALID_CLOUD_EVENT", "data is not a JSON object", "data")
     stated = {name: value for name, value in data.items() if value is not None}
-    found = {"idempotencyKey": f"{event['source']}#{event['id']}", "metricName": event["type"]}
+    found = {"idempotencyKey": _key_of(str(event["source"]), str(event["id"])), "metricName": event["type"]}
     for name, attribute in (
         ("customerId", "subject"),
         ("occurredAt", "time"),
@@ -307,6 +308,14 @@ def _cloud_event(event: RawEvent) -> RawEvent | Refusal:
     if spelled(stated, "quantity") is None and "value" not in stated:
         stated["quantity"] = 1
     return stated
+
+
+def _key_of(source: str, event_id: str) -> str:
+    """The key of a CloudEvent, which no other source and id have; one that is too long is replaced by its hash."""
+    key = f"{source.replace('#', '%23')}#{event_id}"
+    text = key.encode("utf-8", "surrogatepass")
+    length = len(key.encode("utf-16-le", "surrogatepass")) // 2
+    return key if length <= TEXT_LENGTHS["idempotencyKey"] else f"sha256-{sha256(text).hexdigest()}"
 
 
 def _fill(stated: dict[str, object], found: Mapping[str, object]) -> None:
