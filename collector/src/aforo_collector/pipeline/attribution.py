@@ -46,7 +46,8 @@ SPELLINGS: Final[Mapping[str, str]] = _spellings()
 
 _SAID: Final = frozenset(SPELLINGS)
 COST: Final = "cost"
-"""What the spellings of a cost mean; those of a token count mean its pool."""
+PROVIDER: Final = "provider"
+"""What the spellings of a cost and of a model's provider mean; those of a token count mean its pool."""
 
 COSTS: Final = frozenset(
     name for name, meaning in SPELLINGS.items() if meaning not in ("model", "provider", "step_type")
