@@ -18,6 +18,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 _HISTORY = (
+    "receivedAt",
     "recordedAt",
     "type",
     "eventNo",

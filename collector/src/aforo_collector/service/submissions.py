@@ -88,6 +88,8 @@ class Submissions:
             submission.tenant_no,
             [(item.key, item.digest, number) for item, number in zip(fresh, numbers, strict=True)],
         )
+        if submission.received_ns:
+            self._store.submitted.receive(numbers, submission.received_ns)
         for item in fresh:
             fates[item.place] = Fate(RECORDED, item.key)
         killed = self._signal(submission, signals, accepted, now_ns)
