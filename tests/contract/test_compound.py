@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.collector.running import Running
+from tests.collector.running import Running, Start
 
 from .events import instant, name, recorded, refused, send, took
 
@@ -103,6 +103,18 @@ def test_tokens_and_cost_of_a_call_are_counted_once(
     totals = collector.data(f"/v1/sessions/{session_id}")["totals"]
     assert (totals["tokens"]["input"], totals["tokens"]["output"]) == (2 * tokens[0], 2 * tokens[1])
     assert Decimal(totals["providerCost"]) == 2 * Decimal(cost)
+
+
+def test_a_unit_of_the_catalog_counts_no_tokens_of_a_call(start: Start) -> None:
+    """Whatever it is called: what the call used is told beside it, and counted once all the same."""
+    collector = start("--dev")
+    units = [{"name": "input_tokens"}, {"name": "output_tokens"}]
+    collector.http.put("/v1/catalog", json={"billable_units": units}).raise_for_status()
+    sent = compound("acme", "input_tokens", "output_tokens", sessionId="s", metadata=MODEL | TOKENS)
+    assert took(send(collector, ONE, sent))["accepted"] == 2
+    totals = collector.data("/v1/sessions/s")["totals"]
+    assert (totals["tokens"]["input"], totals["tokens"]["output"]) == (2, 2)
+    assert totals["providerCost"] == "0.000025"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def counted_by(metric: object, product_type: object) -> str:
     """The pool of tokens that a built-in unit counts, or `COST`; "" for what counts neither, and for no unit."""
     if not isinstance(metric, str):
         return ""
-    full = metric if metric in TEMPLATES else metric_name(str(product_type).strip().upper(), metric)
+    full = metric
+    if metric not in TEMPLATES and isinstance(product_type, str):  # a short name is one of a product type
+        full = metric_name(product_type.strip().upper(), metric)
     own = full.rpartition(".")[2] if full in TEMPLATES else ""
     return COST if own == "provider_cost" else _TOKEN_UNITS.get(own, "")
 
