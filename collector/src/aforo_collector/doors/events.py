@@ -22,7 +22,7 @@ import msgspec
 
 from aforo_collector.domain.submission import RawEvent, Refusal
 from aforo_collector.pipeline.attribution import COST, COSTS, SPELLINGS, amount_of, counted_by
-from aforo_collector.pipeline.wire_names import NAMES, TEXT_LENGTHS, spelled
+from aforo_collector.pipeline.wire_names import NAMES, TEXT_LENGTHS, snake, spelled
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 CLOUD_BATCH: Final = "application/cloudevents-batch+json"
@@ -84,7 +84,9 @@ def apigee(body: bytes) -> Found:
     event = dict(_object(_json(body)))
     if "events" in event:
         raise MalformedEvents("this route takes one event; send a batch to /v1/ingest/batch")
-    missing = [name for name in _APIGEE_REQUIRED if event.get(name) is None]
+    missing = [
+        name for name in _APIGEE_REQUIRED if event.get(name) is None and event.get(snake(name)) is None
+    ]
     if missing:
         raise MalformedEvents(f"missing: {', '.join(missing)}")
     return [event]
