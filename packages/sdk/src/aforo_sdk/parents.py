@@ -129,13 +129,16 @@ def current_parent(context: Context | None = None) -> tuple[int, int] | None:
     return None
 
 
-def new_place(context: Context | None = None, now_ns: int | None = None) -> tuple[int, int, int]:
+def new_place(
+    context: Context | None = None, now_ns: int | None = None, place: Inside | None = None
+) -> tuple[int, int, int]:
     """(trace id, span id, parent id) of a span that begins in `context` (None = the current one), `now_ns` (unix
     nanoseconds): inside of what `current_parent` tells, else the root of a trace of its own, with 0 for the parent.
+    `place` is what `innermost` tells, if that is at hand.
     """
     if context is None:
         context = get_current()
-    if context or innermost().trace_id:
+    if context or (place or innermost()).trace_id:
         parent = current_parent(context)
         if parent is not None:
             return parent[0], ids.new_span_id(), parent[1]
