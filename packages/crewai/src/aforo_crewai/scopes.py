@@ -37,13 +37,13 @@ class Tree:
         "whole",
     )  # fmt: skip
 
-    def __init__(self, trace_id: int, above: int, payer: Identity) -> None:
+    def __init__(self, trace_id: int, above: int, payer: Identity, around: Inside) -> None:
         self.trace_id = trace_id
         self.above = above
         self.payer = payer
         self.identity = payer.attributes
         self.outside = plugin.here.get()
-        self.around = plugin.innermost()
+        self.around = around
         self.root: Scope | None = None
         self.whole = True
         self.steps = count()
@@ -181,7 +181,8 @@ class ScopeTable:
         if self.open.pop(scope.key, None) is None:
             return False
         scope.tree.open.pop(scope.key, None)
-        self._calls.pop(scope.call_id, None)
+        if scope.call_id:
+            self._calls.pop(scope.call_id, None)
         self._closed[scope.key] = scope
         _bound(self._closed)
         return True

@@ -107,15 +107,15 @@ def innermost() -> Inside:
     return place
 
 
-def current_parent(context: Context | None = None) -> tuple[int, int] | None:
+def current_parent(context: Context | None = None, place: Inside | None = None) -> tuple[int, int] | None:
     """(trace id, span id) of the innermost open call of ours, else of the sampled OpenTelemetry span of
-    `context` (None = the current one).
+    `context` (None = the current one). `place` is what `innermost` tells, if that is at hand.
 
     A span that was opened on our own `TracerProvider` since that call began lies further inside and wins.
 
     None when there is neither: the caller starts a trace of its own.
     """
-    enclosing = innermost()
+    enclosing = place or innermost()
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
@@ -139,7 +139,7 @@ def new_place(
     if context is None:
         context = get_current()
     if context or (place or innermost()).trace_id:
-        parent = current_parent(context)
+        parent = current_parent(context, place)
         if parent is not None:
             return parent[0], ids.new_span_id(), parent[1]
     trace_id, span_id = ids.new_ids(time_ns() if now_ns is None else now_ns)
@@ -151,9 +151,11 @@ def served() -> object:
     return here.get().serving
 
 
-def current_payer(context: Context | None = None) -> Identity:
-    """What is said of who pays: by us, over the baggage of `context` (None = the current one)."""
-    own = innermost().payer
+def current_payer(context: Context | None = None, place: Inside | None = None) -> Identity:
+    """What is said of who pays: by us, over the baggage of `context` (None = the current one). `place` is what
+    `innermost` tells, if that is at hand.
+    """
+    own = (place or innermost()).payer
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step

@@ -97,7 +97,7 @@ def current_identity(context: Context | None = None, place: Inside | None = None
     if context is not None and not context:  # nothing of OpenTelemetry's there: the usual case, in one step
         stated = (place or parents.innermost()).payer
     else:
-        stated = parents.current_payer(context)
+        stated = parents.current_payer(context, place)
     return defaults if stated is identity.UNKNOWN else stated.over(defaults)
 
 
