@@ -59,7 +59,8 @@ _TOKEN_UNITS: Final = {
 }
 
 
-_MEASURES: Final = frozenset((*_TOKEN_UNITS, "tool_calls", "steps", "provider_cost"))
+_CALLS: Final = ("tool_calls", "steps")
+_MEASURES: Final = frozenset((*_TOKEN_UNITS, *_CALLS, "provider_cost"))
 
 
 class Stated(NamedTuple):
@@ -86,9 +87,7 @@ def parts_of(
     stated = stated_of(event)
     own = _built_in(event, unit, product_type)
     if own == "tool_calls":
-        tool = Occurrence(
-            Kind.TOOL, event.tool, event.status or "SUCCESS", "TOOL_CALL", calls=int(event.quantity)
-        )
+        tool = _calls(event, own, int(event.quantity)).occurrence
         if stated.tokens:  # a model was called inside; its tokens have a price of their own
             return [Part(tool, own), *_derived(event, stated, cost_of, occurred_ns)]
         return [Part(tool._replace(cost=stated.cost or None), own)]
@@ -106,6 +105,16 @@ def parts_of(
 def counts_only_itself(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> bool:
     """Whether an event like this one is a USAGE occurrence and nothing else, whatever its quantity."""
     return stated_of(event) is _NOTHING and not _measure(event, unit, product_type)
+
+
+def counted_by_one(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> Part | None:
+    """What an event like this one is that tells of a single call, if it counts calls and tells of nothing else.
+
+    One that tells of more is the same with so many `calls`; one that tells of none, or of a fraction, is not.
+    """
+    if stated_of(event) is not _NOTHING or _measure(event, unit, product_type) not in _CALLS:
+        return None
+    return _calls(event, _measure(event, unit, product_type), 1)
 
 
 def stated_of(event: UsageEvent) -> Stated:
@@ -183,6 +192,14 @@ def _model(event: UsageEvent, stated: Stated, cost_of: CostOf, occurred_ns: int)
         cache_write=pools.cache_write_5m, cost=cost, reason=reason,
         quality="" if not tokens else "reported" if agree else "inconsistent",
     )  # fmt: skip
+
+
+def _calls(event: UsageEvent, own: str, count: int) -> Part:
+    """So many calls of a tool, or steps, of which an event says nothing else."""
+    status = event.status or "SUCCESS"
+    if own == "tool_calls":
+        return Part(Occurrence(Kind.TOOL, event.tool, status, "TOOL_CALL", calls=count), own)
+    return Part(Occurrence(Kind.MODEL, status=status, calls=count), own)
 
 
 def _counted(event: UsageEvent, stated: Stated, pool: str, cost_of: CostOf, occurred_ns: int) -> Occurrence:

@@ -24,6 +24,7 @@ Cells: TypeAlias = Sequence[str]
 Values: TypeAlias = Sequence[object]
 
 _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
+_COUNT_DIGITS_MAX: Final = 16
 _SWITCHES: Final = {"": None, "true": True, "false": False}
 _object: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
@@ -46,12 +47,16 @@ def quantities(_: str, cells: Cells, faults: Faults) -> Values:
             return list(map(int, cells))
         except ValueError:  # one has thousands of digits
             pass
-    values = list(map(_quantity, cells))
+    values = [int(cell) if _is_count(cell) else _quantity(cell) for cell in cells]
     if Refusal in set(map(type, values)):
         for row, value in enumerate(values):
             if isinstance(value, Refusal):
                 faults.setdefault(row, value)
     return values
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isdecimal() and cell.isascii() and len(cell) < _COUNT_DIGITS_MAX
 
 
 @lru_cache(65_536)
@@ -64,16 +69,17 @@ def _quantity(cell: str) -> Decimal | Refusal | None:
 
 def moments(_: str, cells: Cells, __: Faults) -> Values:
     """RFC 3339 text as it stands, epoch seconds as a number."""
-    return [cell if cell[4:5] == "-" else _natural(cell) for cell in cells]
+    return [cell if cell[4:5] == "-" else natural(cell) for cell in cells]
 
 
 def naturals(_: str, cells: Cells, __: Faults) -> Values:
     """A number where the cell is one as JSON would write it, else text: `007` and `1e5` are no numbers."""
-    return list(map(_natural, cells))
+    return list(map(natural, cells))
 
 
 @lru_cache(65_536)
-def _natural(cell: str) -> object:
+def natural(cell: str) -> object:
+    """As `naturals`, for one cell."""
     if _NUMBER.fullmatch(cell) is None:
         return cell or None
     return Decimal(cell) if "." in cell else int(cell)
