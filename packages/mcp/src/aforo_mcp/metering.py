@@ -65,12 +65,13 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         if (found := find(subject)) is None:
             return None
         tool, request = found
-        call = plugin.served()
+        place = plugin.innermost()
+        call = place.serving
         if isinstance(call, Call) and call.is_of(request):
             call.bill(terms.identity)
             layer: Layer = Part(call, is_body, around)
         else:
-            layer = call = spans.open_call(tool, request, terms, around)
+            layer = call = spans.open_call(tool, request, terms, around, place)
             layer.is_body = is_body
         if is_body:
             call.in_body = True
