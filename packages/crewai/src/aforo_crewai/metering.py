@@ -90,13 +90,13 @@ def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
 
 def _start(own: Identity, kind: str, source: object, event: object) -> None:
     """Enter a scope that starts."""
-    now_ns = time_ns()
     key = mapping.text_of(event, "event_id")
     if not key or key in SCOPES.open:
         return
-    start_ns = mapping.made_ns_of(event, now_ns)
+    start_ns = mapping.made_ns_of(event) or time_ns()
     parent = _parent_of(kind, event)
     if parent is None:
+        now_ns = time_ns()
         for left in SCOPES.take_left_open(now_ns):
             _abandon(left, now_ns)
         tree = _root(own, kind, event)
@@ -105,7 +105,9 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
         tree, above, inherited, loop = parent.tree, parent.span_id, parent.inherited, parent.loop
         if parent.called_ns:
             _resolve_called(parent, kind, start_ns)
-    opening = spans.opening_of(kind, source, event)
+    is_agent = kind in mapping.AGENTS
+    role = mapping.role_of(event) if is_agent else ""
+    opening = spans.opening_of(kind, source, event, role)
     if kind == mapping.MCP_TOOL and (tool := _enclosing_tool(parent)) is not None:
         tool.opening, opening = opening, None  # one call, under the name that the server gave the tool
     scope = Scope(
@@ -120,9 +122,9 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
         start_ns,
         inherited,
     )
-    if kind in mapping.AGENTS:
+    if is_agent:
         scope.loop = Loop(bool(getattr(event, "tools", None)))
-        if role := mapping.role_of(event):
+        if role:
             scope.inherited = tree.identity + plugin.text(c.AGENT_NAME, role)
     elif kind == mapping.MODEL:
         scope.loop, scope.call_id = loop, mapping.text_of(event, "call_id")
@@ -143,7 +145,7 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
 
 def _end(kind: str, edge: str, source: object, event: object) -> None:
     """Write the span of a scope that ends, the first time it does; with a root, all that it leaves open."""
-    end_ns = mapping.made_ns_of(event, time_ns())
+    end_ns = mapping.made_ns_of(event) or time_ns()
     failed = edge == mapping.FAILURE
     call_id = mapping.text_of(event, "call_id") if kind == mapping.MODEL else ""
     if call_id:
@@ -262,8 +264,9 @@ def _parent_of(kind: str, event: object) -> Scope | None:
 
 def _root(own: Identity, kind: str, event: object) -> Tree:
     """Return the tree of a root that starts. Identity: `own`, then the context of the emitter."""
-    trace_id, above = plugin.current_parent() or (plugin.new_trace_id(), 0)
-    tree = Tree(trace_id, above, own.over(plugin.current_identity()))
+    around = plugin.innermost()
+    trace_id, above = plugin.current_parent(place=around) or (plugin.new_trace_id(), 0)
+    tree = Tree(trace_id, above, own.over(plugin.current_identity(place=around)), around)
     if kind not in _RUNS:
         unseen = SCOPES.unseen(getattr(event, "parent_event_id", None), tree)
         if unseen is not None:

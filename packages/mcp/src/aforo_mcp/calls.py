@@ -71,8 +71,6 @@ _COST_KEYS: Final = frozenset({*_COSTS, "usage", *USAGE_KEYS})
 """Where none of these stands, nothing is reported."""
 _ON_WIRE: Final = ("isError", "resultType", "structuredContent", "_meta")
 _IN_PYTHON: Final = ("is_error", "result_type", "structured_content", "meta")
-_KEYS_ON_WIRE: Final = frozenset({"content", *_ON_WIRE})
-_KEYS_IN_PYTHON: Final = frozenset({"content", *_IN_PYTHON})
 _COMPLETE: Final = (None, "complete")
 PLAIN: Final[dict[str, Any]] = {"isError": False}
 """A success that says nothing."""
@@ -112,16 +110,27 @@ def is_plain(result: object) -> bool:
     if result is PLAIN:
         return True
     if type(result) is dict:
-        said, names, keys = result, _ON_WIRE, _KEYS_ON_WIRE
+        said, (failed, kind, structured, meta) = result, _ON_WIRE
     else:
-        said, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
-    failed, kind, structured, meta = names
-    if said.get(failed) is not False or said.get(kind) not in _COMPLETE or not keys.issuperset(said):
+        said, (failed, kind, structured, meta) = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON
+    if failed not in said or said[failed] is not False or "content" not in said:
         return False
-    for part in (said.get(structured), said.get(meta)):
-        if part and (type(part) is not dict or not _COST_KEYS.isdisjoint(part)):
+    known = 2
+    if structured in said:
+        if not _is_silent(said[structured]):
             return False
-    return True
+        known = 3
+    if known == len(said):
+        return True
+    if meta in said:
+        if not _is_silent(said[meta]):
+            return False
+        known += 1
+    if kind in said:
+        if said[kind] not in _COMPLETE:
+            return False
+        known += 1
+    return known == len(said)
 
 
 def asked_by(result: object) -> object:
@@ -236,6 +245,11 @@ def amount_of(value: object) -> str:
         return ""
     plain = format(abs(amount), "f")
     return plain if len(plain) <= AMOUNT_LENGTH_MAX else ""
+
+
+def _is_silent(part: object) -> bool:
+    """Whether a part of a result reports nothing."""
+    return not part or (type(part) is dict and _COST_KEYS.isdisjoint(part))
 
 
 def _type_of_exception(error: BaseException) -> str:

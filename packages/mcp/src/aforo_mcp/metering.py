@@ -65,12 +65,13 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         if (found := find(subject)) is None:
             return None
         tool, request = found
-        call = plugin.served()
+        place = plugin.innermost()
+        call = place.serving
         if isinstance(call, Call) and call.is_of(request):
             call.bill(terms.identity)
             layer: Layer = Part(call, is_body, around)
         else:
-            layer = call = spans.open_call(tool, request, terms, around)
+            layer = call = spans.open_call(tool, request, terms, around, place)
             layer.is_body = is_body
         if is_body:
             call.in_body = True
@@ -83,13 +84,18 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         return None
 
 
-def pause(layer: Layer | None) -> None:
-    """Leave a stretch that `resume` goes on with: its code has made a coroutine, and that runs later. Never raises."""
+def pause(layer: Layer | None) -> bool:
+    """Leave a stretch that `resume` goes on with: what comes next of its code runs later. Never raises.
+
+    False if it ends in another context than it began in, which has nothing to put back.
+    """
     try:
         if layer is not None and layer.leave():
             context.detach(layer.carried)
+            return True
     except Exception as error:
         _excuse("pause", error)
+    return layer is None
 
 
 def resume(layer: Layer | None) -> None:
@@ -99,6 +105,26 @@ def resume(layer: Layer | None) -> None:
             _enter(layer, call, context.get_current())
     except Exception as error:
         _excuse("resume", error)
+
+
+class Stretches:
+    """A layer around the code of a generator, which runs in stretches; `begin` has given it, or None."""
+
+    def __init__(self, layer: Layer | None) -> None:
+        self._layer = layer
+        pause(layer)
+
+    def enter(self) -> None:
+        """Begin a stretch."""
+        resume(self._layer)
+
+    def leave(self, token: None) -> bool:  # noqa: ARG002 - the protocol's signature
+        """End a stretch; False if it ends in another context than it began in."""
+        return pause(self._layer)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended."""
+        end(self._layer, error)
 
 
 def end(layer: Layer | None, outcome: object) -> None:

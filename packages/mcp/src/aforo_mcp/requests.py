@@ -24,7 +24,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 NOBODY: Final = Identity()
 _VALUES: Final = frozenset({str, int, float, bool, list, dict, type(None)})
 """What most arguments are: JSON."""
-_FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request")
+_FIELDS: Final = ("session", "request_id", "protocol_version", "meta", "request")
 
 
 class Told(NamedTuple):
@@ -46,7 +46,9 @@ class Told(NamedTuple):
         return parent_of(self.meta) or parent_of(self.headers)
 
 
-@dataclass(slots=True, eq=False)  # not frozen: made for every call
+@dataclass(
+    slots=True, eq=False, init=False
+)  # made for every call: filling it in is quicker than an `__init__`
 class Request:
     """One JSON-RPC request. What is not known is empty.
 
@@ -78,23 +80,26 @@ def request_of(context: Any) -> Request | None:
     """The request behind a request context of the SDK (any version) or of FastMCP; None if there is none."""
     if context is None:
         return None
+    request = Request()
     try:
-        session, request_id, meta = context.session, context.request_id, context.meta
-        spoken, http = context.protocol_version, context.request
+        request.session, request.request_id = context.session, context.request_id
+        spoken, meta, http = context.protocol_version, context.meta, context.request
     except AttributeError:
-        session, request_id, meta, spoken, http = (getattr(context, name, None) for name in _FIELDS)
+        found = (getattr(context, name, None) for name in _FIELDS)
+        request.session, request.request_id, spoken, meta, http = found
     params = getattr(context, "params", None)
     if params is None:  # FastMCP 4 keeps the SDK's own context, which has them, inside of its own
         params = getattr(getattr(context, "_srctx", None), "params", None) or _NOTHING
-    tool, state = params.get("name"), None
+    tool = params.get("name")
+    request.tool = tool if type(tool) is str else str(tool or "")
+    request.state = None
     if "requestState" in params or "inputResponses" in params:
-        state = str(params.get("requestState") or "")
-    told = None
+        request.state = str(params.get("requestState") or "")
+    request.told = None
     if meta or http is not None or links.inherited is not None:
-        spoken, told = _told(meta, http, spoken or "")
-    if type(tool) is not str:
-        tool = str(tool or "")
-    return Request(session, request_id, tool, spoken or "", state, told)
+        spoken, request.told = _told(meta, http, spoken or "")
+    request.protocol_version = spoken or ""
+    return request
 
 
 def request_among(*arguments: object) -> Request | None:
