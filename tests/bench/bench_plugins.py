@@ -82,18 +82,16 @@ def measure(subject: Subject, blocks: int) -> Figures:
     logging.disable(logging.WARNING)
     if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    plain, metered, span_count, is_for_good = subject.start()
+    plain, metered, span_count = subject.start()
     block(plain, 1)
     runs = max(int(BLOCK_S * 1e6 / block(plain, 5)), 3)
     gc.collect()
     gc.freeze()
-    before = [block(plain, runs) for _ in range(blocks)] if is_for_good else []
     block(metered, runs)
     written = span_count()
-    after = []
+    before, after = [], []
     for _ in range(blocks):
-        if not is_for_good:
-            before.append(block(plain, runs))
+        before.append(block(plain, runs))
         after.append(block(metered, runs))
     return Figures(
         statistics.median(map(sub, after, before)) / subject.calls,

@@ -1,15 +1,19 @@
 """CrewAI: a crew of one agent with one task, which calls its model, a tool, and its model again.
 
-The model is CrewAI's own OpenAI client on an API that answers at once. OpenLLMetry and AgentOps wrap `LLM.call`,
-which that client does not use: they write no span for a model call (see the column `spans`).
+In one scene the model is CrewAI's own OpenAI client on an API that answers at once. OpenLLMetry and AgentOps wrap
+`LLM.call`, which that client does not use: they write no span for a model call (see the column `spans`), so what
+they add there is no overhead of metering one. In the other one `LLM.call` asks LiteLLM, and everybody sees the
+calls: that scene says what a metered call costs. It needs no LiteLLM: what would answer at once stands in for it.
 """
 
 import os
 import tempfile
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 from plugin_variants import (
     FOUND,
@@ -23,7 +27,6 @@ from plugin_variants import (
     chat_completion,
     instrumented,
     is_answered,
-    nothing,
     our_spool,
     tracing,
 )
@@ -35,6 +38,18 @@ SILENCE = {
     "CREWAI_TRACING_ENABLED": "false",
     "CREWAI_TESTING": "true",
 }
+
+
+AGENTOPS_WRAPS = {
+    "crewai.crew.Crew": "kickoff",
+    "crewai.agent.Agent": "execute_task",
+    "crewai.task.Task": "execute_sync",
+    "crewai.llm.LLM": "call",
+    "crewai.utilities.tool_utils": "execute_tool_and_check_finality",
+    "crewai.tools.tool_usage.ToolUsage": "use",
+}
+
+Plain: TypeAlias = Callable[[], Variant]
 
 
 class Raw:
@@ -51,18 +66,48 @@ class Raw:
         return self.completion
 
 
-def plain() -> Variant:
-    """The crew as it is."""
-    os.environ.update(SILENCE)
-    os.environ["CREWAI_STORAGE_DIR"] = os.environ["HOME"] = tempfile.mkdtemp(prefix="aforo-bench-")
-    from crewai import LLM, Agent, Crew, Task
-    from crewai.events import crewai_event_bus
-    from crewai.tools import tool
-    from crewai.utilities.task_output_storage_handler import TaskOutputStorageHandler
+def through_openai() -> Any:
+    """A model that CrewAI calls with its own client of OpenAI's API."""
+    from crewai import LLM
     from openai.resources.chat.completions import Completions
 
     answers = {is_final: Raw(is_final) for is_final in (False, True)}
     Completions.create = lambda self, **asked: answers[is_answered(asked["messages"])]  # type: ignore[assignment,method-assign]
+    return LLM(model=f"openai/{MODEL}", base_url="http://127.0.0.1:9", api_key="none")
+
+
+def through_litellm() -> Any:
+    """A model that CrewAI calls through LiteLLM, of which only as much is there as that takes."""
+    from crewai import LLM, llm
+    from openai.types.chat import ChatCompletion
+
+    answers = {is_final: chat_completion(is_final) for is_final in (False, True)}
+    for answer in answers.values():
+        answer.model_extra["usage"] = answer.usage.model_dump()  # LiteLLM's answers keep it there
+    litellm = SimpleNamespace(
+        completion=lambda **asked: answers[is_answered(asked["messages"])],
+        utils=SimpleNamespace(supports_function_calling=lambda *args, **kwargs: True),
+        success_callback=[],
+        _async_success_callback=[],
+    )
+    llm.__dict__.update(
+        _litellm_loaded=True,
+        LITELLM_AVAILABLE=True,
+        litellm=litellm,
+        ModelResponseBase=ChatCompletion,
+        get_supported_openai_params=lambda model: ["stop", "tools"],
+    )
+    return LLM(model=f"openai/{MODEL}", is_litellm=True)
+
+
+def crew(model: Callable[[], Any]) -> Variant:
+    """The crew as it is."""
+    os.environ.update(SILENCE)
+    os.environ["CREWAI_STORAGE_DIR"] = os.environ["HOME"] = tempfile.mkdtemp(prefix="aforo-bench-")
+    from crewai import Agent, Crew, Task
+    from crewai.events import crewai_event_bus
+    from crewai.tools import tool
+    from crewai.utilities.task_output_storage_handler import TaskOutputStorageHandler
 
     for name in ("reset", "update"):  # a database on disk that only replays need
         setattr(TaskOutputStorageHandler, name, lambda *args, **kwargs: None)
@@ -72,19 +117,18 @@ def plain() -> Variant:
         """Look usage up."""
         return FOUND
 
-    llm = LLM(model=f"openai/{MODEL}", base_url="http://127.0.0.1:9", api_key="none")
-    agent = Agent(role="assistant", goal="bill", backstory=RULES, llm=llm, tools=[lookup], cache=False)
+    agent = Agent(role="assistant", goal="bill", backstory=RULES, llm=model(), tools=[lookup], cache=False)
     task = Task(description=QUESTION, expected_output="A sum.", agent=agent)
-    crew = Crew(agents=[agent], tasks=[task], cache=False)
+    team = Crew(agents=[agent], tasks=[task], cache=False)
 
     def play(count: int) -> None:
         for _ in range(count):
-            crew.kickoff()
+            team.kickoff()
 
     return Variant(play, settle=crewai_event_bus.flush)
 
 
-def ours() -> Measured:
+def ours(plain: Plain) -> Measured:
     """Our plugin."""
     run = plain()
     import aforo_crewai
@@ -95,7 +139,7 @@ def ours() -> Measured:
     )
 
 
-def openllmetry() -> Measured:
+def openllmetry(plain: Plain) -> Measured:
     """OpenLLMetry's instrumentation with its defaults."""
     run = plain()
     from opentelemetry.instrumentation.crewai import CrewAIInstrumentor
@@ -103,7 +147,7 @@ def openllmetry() -> Measured:
     return instrumented(run, CrewAIInstrumentor())
 
 
-def openinference() -> Measured:
+def openinference(plain: Plain) -> Measured:
     """OpenInference's instrumentation as a listener at the event bus."""
     run = plain()
     from openinference.instrumentation.crewai import CrewAIInstrumentor
@@ -111,7 +155,7 @@ def openinference() -> Measured:
     return instrumented(run, CrewAIInstrumentor(), use_event_listener=True)
 
 
-def openinference_wrappers() -> Measured:
+def openinference_wrappers(plain: Plain) -> Measured:
     """OpenInference's instrumentation with its defaults."""
     run = plain()
     from openinference.instrumentation.crewai import CrewAIInstrumentor
@@ -119,17 +163,23 @@ def openinference_wrappers() -> Measured:
     return instrumented(run, CrewAIInstrumentor())
 
 
-def agentops() -> Measured:
-    """The instrumentation of AgentOps, with a provider in place of its cloud. It wraps anew each time."""
+def agentops(plain: Plain) -> Measured:
+    """The instrumentation of AgentOps, with a provider in place of its cloud. It leaves its wrappers behind."""
     run = plain()
     from agentops.instrumentation.agentic.crewai import CrewaiInstrumentor
+    from opentelemetry.instrumentation.utils import unwrap
 
     found = instrumented(run, CrewaiInstrumentor())
-    once = cache(found.metered.enter)
-    return found._replace(metered=found.metered._replace(enter=once, leave=nothing), is_for_good=True)
+
+    def leave() -> None:
+        found.metered.leave()
+        for owner, name in AGENTOPS_WRAPS.items():
+            unwrap(owner, name)
+
+    return found._replace(metered=found.metered._replace(leave=leave))
 
 
-def native() -> Measured:
+def native(plain: Plain) -> Measured:
     """CrewAI's own `TraceSession`; a new one for every block."""
     run = plain()
     from crewai.events import crewai_event_bus
@@ -155,29 +205,16 @@ def native() -> Measured:
     return Measured(run, Variant(run.play, enter, leave, settle), traced.span_count)
 
 
+WHO = (
+    ("aforo", "aforo_crewai", ours),
+    ("OpenLLMetry", "opentelemetry.instrumentation.crewai", openllmetry),
+    ("OpenInference, listener", "openinference.instrumentation.crewai", openinference),
+    ("OpenInference, wrappers", "openinference.instrumentation.crewai", openinference_wrappers),
+    ("AgentOps", "agentops", agentops),
+    ("CrewAI TraceSession", "crewai", native),
+)
 SUBJECTS = [
-    Subject("CrewAI crew", "aforo", CALLS, ("crewai", "aforo_crewai"), ours, is_ours=True),
-    Subject(
-        "CrewAI crew",
-        "OpenLLMetry",
-        CALLS,
-        ("crewai", "opentelemetry.instrumentation.crewai"),
-        openllmetry,
-    ),
-    Subject(
-        "CrewAI crew",
-        "OpenInference, listener",
-        CALLS,
-        ("crewai", "openinference.instrumentation.crewai"),
-        openinference,
-    ),
-    Subject(
-        "CrewAI crew",
-        "OpenInference, wrappers",
-        CALLS,
-        ("crewai", "openinference.instrumentation.crewai"),
-        openinference_wrappers,
-    ),
-    Subject("CrewAI crew", "AgentOps", CALLS, ("crewai", "agentops"), agentops),
-    Subject("CrewAI crew", "CrewAI TraceSession", CALLS, ("crewai",), native),
+    Subject(scene, name, CALLS, ("crewai", module), partial(start, partial(crew, model)), start is ours)
+    for scene, model in (("CrewAI crew", through_openai), ("CrewAI, LiteLLM", through_litellm))
+    for name, module, start in WHO
 ]

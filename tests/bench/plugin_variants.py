@@ -30,15 +30,11 @@ class Variant(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A pair that takes turns: the run as it is, the run metered. `span_count` counts what was written so far.
-
-    What `is_for_good` cannot be switched off again: there all plain blocks come first.
-    """
+    """A pair that takes turns: the run as it is, the run metered. `span_count` counts what was written so far."""
 
     plain: Variant
     metered: Variant
     span_count: Callable[[], int]
-    is_for_good: bool = False
 
 
 class Subject(NamedTuple):

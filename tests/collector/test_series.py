@@ -9,8 +9,8 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import Refusal
-from aforo_collector.pipeline.admit import Refused
-from aforo_collector.service.series import Accepted, Admission, Series
+from aforo_collector.service.admission import Admission
+from aforo_collector.service.series import Accepted, Series
 from aforo_collector.store.interning import Bounded
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,13 +86,12 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
-def told(admission: Admission, place: int, raw: dict[str, Any]) -> Accepted | Refusal:
+def told(found: Accepted | Refusal) -> tuple[Any, ...]:
     """What an event is admitted as, without its series; a minted key as "minted"."""
-    try:
-        found = admission.admit(place, raw, BOUNDS_NS)
-    except Refused as refused:
-        return refused.refusal
-    return found._replace(series=None, key="minted" if found.key.startswith("minted-") else found.key)
+    if isinstance(found, Refusal):
+        return found
+    key = "minted" if found.key.startswith("minted-") else found.key
+    return found.event, key, found.metadata, found.details, found.digest
 
 
 def types_in(value: Any) -> Any:
@@ -104,17 +103,22 @@ def types_in(value: Any) -> Any:
     return type(value).__name__, str(value)
 
 
-@given(streams(), st.sampled_from([NOBODY, Identity(customer_id="c9", product_type="AI_AGENT")]))
+@given(streams(), st.sampled_from([NOBODY, Identity(customer_id="c9", product_type="AI_AGENT")]), st.data())
 def test_an_event_is_admitted_alike_whatever_came_before_it(
-    events: list[dict[str, Any]], caller: Identity
+    events: list[dict[str, Any]], caller: Identity, data: st.DataObject
 ) -> None:
-    """Event, texts, digest and refusal are those of an admission that has no memory."""
+    """Event, texts, digest and refusal are those of an admission that has no memory, in submissions of any size."""
     terms = catalog()
     remembering = Admission(terms, caller, Bounded(1_000))
-    for place, raw in enumerate(events):
-        assert types_in(told(remembering, place, raw)) == types_in(
-            told(Admission(terms, caller, Bounded(1_000)), place, raw)
-        ), raw
+    start = 0
+    while start < len(events):
+        end = data.draw(st.integers(start + 1, len(events)))
+        for place, found in enumerate(remembering.admit(events[start:end], BOUNDS_NS)):
+            raw = events[start + place]
+            [alone] = Admission(terms, caller, Bounded(1_000)).admit([raw], BOUNDS_NS)
+            assert types_in(told(found)) == types_in(told(alone)), raw
+            assert isinstance(found, Refusal) or found.place == place
+        start = end
 
 
 @given(streams())
@@ -122,32 +126,27 @@ def test_events_of_one_series_meet_the_same_conditions_and_prices(events: list[d
     """What a condition, a measurement or a price looks at is the same in all of a series."""
     admission = Admission(catalog(), NOBODY, Bounded(1_000))
     seen: dict[object, object] = {}
-    for place, raw in enumerate(events):
-        try:
-            _, event, *_, group = admission.admit(place, raw, BOUNDS_NS)
-        except Refused:
+    for found in admission.admit(events, BOUNDS_NS):
+        if isinstance(found, Refusal) or found.series is None:
             continue
+        event = found.event
         looked_at = [
             types_in(event.metadata.get(name, event.details.get(name)))
             for name in (
-                "statusCode",
-                "status_code",
-                "region",
-                "host",
-                "model",
-                "input_tokens",
-                "output_tokens",
+                "statusCode", "status_code", "region", "host", "model", "input_tokens", "output_tokens",
             )
-        ]
-        if group is not None:
-            assert seen.setdefault(group, looked_at) == looked_at
+        ]  # fmt: skip
+        assert seen.setdefault(found.series, looked_at) == looked_at
 
 
 def test_a_forgotten_series_is_found_anew() -> None:
     """A sender whose every event is a series of its own does not fill the memory, nor lose an event."""
     series: Bounded[object, Series] = Bounded(10)
     admission = Admission(catalog(), NOBODY, series)
-    for place in [*range(25), *range(25)]:
-        accepted = admission.admit(place, USUAL | {"sessionId": f"s{place}"}, BOUNDS_NS)
-        assert accepted.event.session_id == f"s{place}"
+    wanted = [f"s{place}" for place in [*range(25), *range(25)]]
+    for each in ([[session] for session in wanted], [wanted]):
+        found = [
+            one for ids in each for one in admission.admit([USUAL | {"sessionId": i} for i in ids], BOUNDS_NS)
+        ]
+        assert [one.event.session_id for one in found if not isinstance(one, Refusal)] == wanted
         assert len(series) <= 10

@@ -84,7 +84,7 @@ def test_any_shape(one: Any, other: Any) -> None:
         response_id=other, call_type=one, error=other, agent_info={"role": one}, agent=other, tool_name=other,
         tool_args=one,
     )  # fmt: skip
-    assert mapping.made_ns_of(event, 7) == 7
+    assert mapping.made_ns_of(event) == 0
     assert isinstance(mapping.answer_of(event).quality, str)
     assert all(isinstance(asked.call_id, str) for asked in mapping.asked_by(event))
     assert isinstance(mapping.role_of(event), str)

@@ -100,6 +100,29 @@ def test_every_kind_of_callable(spans: ReadSpans) -> None:
     ]
 
 
+def test_a_coroutine_that_is_handed_on_is_the_call(spans: ReadSpans) -> None:
+    """A plain function that returns a coroutine has ended when that has: as that failed, with what it reported."""
+
+    async def inner(city: str) -> str:
+        report_cost("0.25")
+        await asyncio.sleep(0)
+        raise TimeoutError(city)
+
+    @functools.wraps(inner)
+    def outer(city: str) -> Any:
+        return inner(city)
+
+    async def call() -> None:
+        async with connect(server) as call_tool:
+            await call_tool("slow", {"city": "Rome"})
+
+    server = fastmcp.FastMCP("tools")
+    server.tool(name="slow")(metered_tool("slow")(outer))
+    asyncio.run(call())
+    (span,) = spans()
+    assert (span["error.type"], span["aforo.provider_cost"]) == ("TimeoutError", "0.25")
+
+
 def test_generators(spans: ReadSpans) -> None:
     """A generator stays one, and its call lasts until it is exhausted."""
 

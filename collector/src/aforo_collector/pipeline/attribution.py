@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from aforo_collector.domain.cost import Unpriced, pools_of
 from aforo_collector.domain.metering import CostOf
-from aforo_collector.domain.metrics import TEMPLATES, BillableUnit, prefix_of
+from aforo_collector.domain.metrics import TEMPLATES, BillableUnit, metric_name, prefix_of
 from aforo_collector.domain.money import ZERO, MoneyError, decimal_of
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
@@ -45,6 +45,10 @@ SPELLINGS: Final[Mapping[str, str]] = _spellings()
 """What an event may say of its cost, by every spelling: snake_case and camelCase."""
 
 _SAID: Final = frozenset(SPELLINGS)
+COST: Final = "cost"
+PROVIDER: Final = "provider"
+"""What the spellings of a cost and of a model's provider mean; those of a token count mean its pool."""
+
 COSTS: Final = frozenset(
     name for name, meaning in SPELLINGS.items() if meaning not in ("model", "provider", "step_type")
 )
@@ -59,7 +63,19 @@ _TOKEN_UNITS: Final = {
 }
 
 
-_MEASURES: Final = frozenset((*_TOKEN_UNITS, "tool_calls", "steps", "provider_cost"))
+_CALLS: Final = ("tool_calls", "steps")
+_MEASURES: Final = frozenset((*_TOKEN_UNITS, *_CALLS, "provider_cost"))
+
+
+def counted_by(metric: object, product_type: object) -> str:
+    """The pool of tokens that a built-in unit counts, or `COST`; "" for what counts neither, and for no unit."""
+    if not isinstance(metric, str):
+        return ""
+    full = metric
+    if metric not in TEMPLATES and isinstance(product_type, str):  # a short name is one of a product type
+        full = metric_name(product_type.strip().upper(), metric)
+    own = full.rpartition(".")[2] if full in TEMPLATES else ""
+    return COST if own == "provider_cost" else _TOKEN_UNITS.get(own, "")
 
 
 class Stated(NamedTuple):
@@ -86,9 +102,7 @@ def parts_of(
     stated = stated_of(event)
     own = _built_in(event, unit, product_type)
     if own == "tool_calls":
-        tool = Occurrence(
-            Kind.TOOL, event.tool, event.status or "SUCCESS", "TOOL_CALL", calls=int(event.quantity)
-        )
+        tool = _calls(event, own, int(event.quantity)).occurrence
         if stated.tokens:  # a model was called inside; its tokens have a price of their own
             return [Part(tool, own), *_derived(event, stated, cost_of, occurred_ns)]
         return [Part(tool._replace(cost=stated.cost or None), own)]
@@ -108,6 +122,16 @@ def counts_only_itself(event: UsageEvent, unit: BillableUnit | None, product_typ
     return stated_of(event) is _NOTHING and not _measure(event, unit, product_type)
 
 
+def counted_by_one(event: UsageEvent, unit: BillableUnit | None, product_type: str) -> Part | None:
+    """What an event like this one is that tells of a single call, if it counts calls and tells of nothing else.
+
+    One that tells of more is the same with so many `calls`; one that tells of none, or of a fraction, is not.
+    """
+    if stated_of(event) is not _NOTHING or _measure(event, unit, product_type) not in _CALLS:
+        return None
+    return _calls(event, _measure(event, unit, product_type), 1)
+
+
 def stated_of(event: UsageEvent) -> Stated:
     """What an event says of the call behind it; what is no count or amount is left out."""
     if _SAID.isdisjoint(event.metadata) and _SAID.isdisjoint(event.details):
@@ -123,7 +147,7 @@ def stated_of(event: UsageEvent) -> Stated:
             tokens[pool] = count
     return Stated(
         _text(said.get("model")), _text(said.get("provider")), _text(said.get("step_type")),
-        _amount(said.get("cost")), tokens,
+        amount_of(said.get("cost")), tokens,
     )  # fmt: skip
 
 
@@ -134,7 +158,8 @@ def _text(value: object) -> str:
     return value[:256] if isinstance(value, str) else ""
 
 
-def _amount(value: object) -> Decimal | None:
+def amount_of(value: object) -> Decimal | None:
+    """An amount of US dollars that an event states; None for what is none."""
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         return None
     try:
@@ -183,6 +208,14 @@ def _model(event: UsageEvent, stated: Stated, cost_of: CostOf, occurred_ns: int)
         cache_write=pools.cache_write_5m, cost=cost, reason=reason,
         quality="" if not tokens else "reported" if agree else "inconsistent",
     )  # fmt: skip
+
+
+def _calls(event: UsageEvent, own: str, count: int) -> Part:
+    """So many calls of a tool, or steps, of which an event says nothing else."""
+    status = event.status or "SUCCESS"
+    if own == "tool_calls":
+        return Part(Occurrence(Kind.TOOL, event.tool, status, "TOOL_CALL", calls=count), own)
+    return Part(Occurrence(Kind.MODEL, status=status, calls=count), own)
 
 
 def _counted(event: UsageEvent, stated: Stated, pool: str, cost_of: CostOf, occurred_ns: int) -> Occurrence:

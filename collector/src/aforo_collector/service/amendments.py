@@ -16,7 +16,7 @@ from .bounds import settle
 from .contracts import Contracts
 from .event_texts import FILTERED, fields_text
 from .finals import Finals
-from .series import Accepted
+from .series import accepted
 from .submissions import routed
 
 _KEY = "idempotencyKey"
@@ -60,7 +60,7 @@ class Amendments:
         moved = _place(event) != _place(before)
         left = self._leave(event_no, now_ns) if moved else None
         metadata, details = fields_text(event.metadata), fields_text(event.details)
-        item = Accepted(0, event, before.key, metadata, details, b"")
+        item = accepted(event, metadata, details, key=before.key)
         again = recalled._replace(item=item)
         if event.customer_id != before.customer_id:
             again = again._replace(caller=NOBODY)  # its team and app were the other customer's

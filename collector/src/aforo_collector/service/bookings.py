@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -14,20 +14,21 @@ from aforo_collector.domain.ids import moment_no
 from aforo_collector.domain.measures import measures_of
 from aforo_collector.domain.metrics import BillableUnit, Counted
 from aforo_collector.domain.session import NS_PER_S, Policy, Session
-from aforo_collector.domain.submission import UsageEvent
+from aforo_collector.domain.submission import Submission, UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.pipeline.admit import billed_type, label_of, stated_fields, status_of
-from aforo_collector.pipeline.attribution import counts_only_itself, parts_of
+from aforo_collector.pipeline.attribution import counted_by_one, counts_only_itself, parts_of
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event
 from aforo_collector.pipeline.terms import Terms
-from aforo_collector.store.event_rows import Track, occurrence_of
+from aforo_collector.store.event_rows import occurrence_of
 from aforo_collector.store.interning import Bounded
+from aforo_collector.store.roll_up_rows import Track
 from aforo_collector.store.sqlite_writer import SqliteWriter
 from aforo_collector.store.trace_rows import Strand
 
 from .contracts import Contracts
 from .finals import Finals
-from .series import Accepted
+from .series import Accepted, accepted
 
 
 class Moment(NamedTuple):
@@ -58,10 +59,16 @@ class Alike(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """Where the events of one series are booked; `alike` is None where each has to be looked at."""
+    """Where the events of one series are booked; each has to be looked at where `alike` and `by_one` are None.
+
+    `by_one` is what events that count calls are for a single one, and the bit mask of the metrics that are written
+    of it. `has_conditions` says that its unit's conditions decide on each event whether it is booked at all.
+    """
 
     sitting: Sitting
     alike: Alike | None = None
+    by_one: tuple[Occurrence, int] | None = None
+    has_conditions: bool = False
 
 
 class Booked(NamedTuple):
@@ -119,15 +126,45 @@ class Bookings:
         strand, _, terms, payer, _, _ = sitting
         metric = event.metric
         unit = catalog.unit(metric)
+        has_conditions = unit is not None and bool(unit.conditions)
         looked_at = terms.sold_ns is not None or (unit is not None and unit.sampled)
-        if looked_at or not counts_only_itself(event, unit, payer.product_type):
-            return Lane(sitting)
+        if looked_at:
+            return Lane(sitting, has_conditions=has_conditions)
+        if not counts_only_itself(event, unit, payer.product_type):
+            one = counted_by_one(event, unit, payer.product_type)
+            by_one = (
+                (one.occurrence, terms.mask_of(one.occurrence.kind, one.own)) if one is not None else None
+            )
+            return Lane(sitting, None, by_one, has_conditions)
         usage = Occurrence(Kind.USAGE, status=event.status, metric=metric)
         revenue_of: Callable[[Decimal], Decimal | None] = _nothing
         if terms.prices_usage(metric):
             usage = usage._replace(label=terms.dimension(metric, stated_fields(event)))
             revenue_of = terms.usage_revenues(usage)
-        return Lane(sitting, Alike(usage, self._store.events.track(tenant_no, strand, usage), revenue_of))
+        track = self._store.events.track(tenant_no, strand, usage)
+        return Lane(sitting, Alike(usage, track, revenue_of), None, has_conditions)
+
+    def append_all(
+        self, submission: Submission, items: Iterable[Accepted], lanes: Iterable[Lane], catalog: Catalog, now_ns: int
+    ) -> list[int]:  # fmt: skip
+        """Book events, each in its lane; returns the number of each, in the same order."""
+        tenant_no, door = submission.tenant_no, submission.door
+        append_alike = self._store.events.append_alike
+        submitted = self._store.submitted.append
+        numbers = []
+        for item, lane in zip(items, lanes, strict=True):
+            sitting, alike, _, _ = lane
+            if alike is None or sitting.session is not None:
+                numbers.append(self.append(tenant_no, door, item, lane, catalog, now_ns))
+                continue
+            quantity = item.quantity
+            event_no = append_alike(
+                alike.track, item.occurred_ns or now_ns, item.duration_ns, quantity, alike.revenue_of(quantity),
+                False, now_ns, item.metadata or None,
+            )  # fmt: skip
+            submitted(event_no, 0, door, item.key, 0, item.shared.trace_id, item.details)
+            numbers.append(event_no)
+        return numbers
 
     def append(
         self,
@@ -140,19 +177,29 @@ class Bookings:
         corrects: int = 0,
     ) -> int:
         """Book an event and what is derived of it; returns its number. `corrects` is the VOID that it follows."""
-        sitting, alike = lane
-        event, session = item.event, sitting.session
-        occurred_ns = event.occurred_ns or now_ns
+        sitting, alike, by_one, _ = lane
+        session = sitting.session
+        occurred_ns, duration_ns, trace_id = (
+            item.occurred_ns or now_ns,
+            item.duration_ns,
+            item.shared.trace_id,
+        )
         late = session is not None and session.closed_ns > 0
         session_no = session.session_no if session is not None else 0
         submitted = self._store.submitted.append
         if alike is None or corrects:
             event_no = 0
-            parts = self._rated_parts(tenant_no, event, sitting.payer, sitting.terms, catalog, occurred_ns)
+            parts = (
+                [_by_so_many(by_one, item.quantity, sitting.terms)]
+                if by_one is not None and item.quantity and item.quantity == int(item.quantity)
+                else self._rated_parts(
+                    tenant_no, item.event, sitting.payer, sitting.terms, catalog, occurred_ns
+                )
+            )
             for number, (rated, units, sample) in enumerate(parts):
                 metadata = None if number else item.metadata or None
                 part_no = self._store.events.append(
-                    tenant_no, sitting.strand, 0, occurred_ns, event.duration_ns, units, rated, late, now_ns, corrects,
+                    tenant_no, sitting.strand, 0, occurred_ns, duration_ns, units, rated, late, now_ns, corrects,
                     metadata, sample,
                 )  # fmt: skip
                 event_no = event_no or part_no
@@ -162,29 +209,22 @@ class Bookings:
                     door,
                     item.key,
                     session_no,
-                    event.trace_id,
+                    trace_id,
                     "" if number else item.details,
                 )
                 if session is not None:
                     sitting.booked.append(rated)
         else:
             usage, track, revenue_of = alike
-            revenue = revenue_of(event.quantity)
+            revenue = revenue_of(item.quantity)
             event_no = self._store.events.append_alike(
-                track,
-                occurred_ns,
-                event.duration_ns,
-                event.quantity,
-                revenue,
-                late,
-                now_ns,
-                item.metadata or None,
+                track, occurred_ns, duration_ns, item.quantity, revenue, late, now_ns, item.metadata or None
             )
-            submitted(event_no, 0, door, item.key, session_no, event.trace_id, item.details)
+            submitted(event_no, 0, door, item.key, session_no, trace_id, item.details)
             if session is not None:
-                sitting.booked.append(usage._replace(quantity=event.quantity, revenue=revenue))
+                sitting.booked.append(usage._replace(quantity=item.quantity, revenue=revenue))
         if session is not None and not late and not corrects:
-            sitting.joined.append(Moment(occurred_ns - event.duration_ns, occurred_ns, moment_no(item.key)))
+            sitting.joined.append(Moment(occurred_ns - duration_ns, occurred_ns, moment_no(item.key)))
         return event_no
 
     def _rated_parts(
@@ -239,7 +279,7 @@ class Bookings:
             label_of(details, metadata, "toolName"), status_of(details, metadata), row["duration_ns"], "",
             metadata, details,
         )  # fmt: skip
-        item = Accepted(0, event, main.key, row["metadata"] or "", main.details, b"")
+        item = accepted(event, row["metadata"] or "", main.details)
         return Recalled(item, main.door, Identity(team_id=payer.team_id, app_id=payer.app_id), parts)
 
     def metrics_of(self, event_no: int) -> set[str]:
@@ -337,6 +377,11 @@ class Bookings:
 
 def _nothing(_: Decimal) -> None:
     """What an event earns that no plan prices."""
+
+
+def _by_so_many(by_one: tuple[Occurrence, int], quantity: Decimal, terms: Terms) -> Booked:
+    one, units = by_one
+    return Booked(terms.rated_as(one._replace(calls=int(quantity)), units), units)
 
 
 def _rated(occurrence: Occurrence, event: UsageEvent, unit: BillableUnit | None, terms: Terms) -> Booked:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from functools import partial
+from itertools import compress, repeat
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.event_fields import sources_of
@@ -27,17 +30,17 @@ from aforo_collector.domain.submission import (
     Submission,
     UsageEvent,
 )
-from aforo_collector.pipeline.admit import Refused
 from aforo_collector.pipeline.enrich import payer_of_event, session_of_event, whose_of_event
 from aforo_collector.pipeline.wire_names import SESSION_END
 from aforo_collector.store.interning import Bounded
 from aforo_collector.store.sqlite_writer import SqliteWriter
 
+from .admission import Admission
 from .bookings import Bookings, Lane, Sitting
 from .contracts import Contracts
 from .event_texts import FILTERED, filtered, raw_text
 from .finals import Finals
-from .series import SERIES_MAX, Accepted, Admission, Series
+from .series import SERIES_MAX, Accepted, Series
 
 QUARANTINE = "quarantine"
 SENDERS_MAX = 64
@@ -48,6 +51,9 @@ KEPT_OUT = -1
 
 Before = Callable[[str, bytes], bytes | None]
 """The digest that came with a key before this one, None for none."""
+
+
+_fate_of: Final[Callable[[tuple[object, ...]], Fate]] = partial(tuple.__new__, Fate)
 
 
 def _nothing(_key: str, _digest: bytes) -> None:
@@ -88,8 +94,11 @@ class Submissions:
             submission.tenant_no,
             [(item.key, item.digest, number) for item, number in zip(fresh, numbers, strict=True)],
         )
-        for item in fresh:
-            fates[item.place] = Fate(RECORDED, item.key)
+        if submission.received_ns:
+            self._store.submitted.receive(numbers, submission.received_ns)
+        recorded = map(_fate_of, zip(repeat(RECORDED), map(_key_of, fresh), repeat(None), strict=False))
+        for place, fate in zip(map(_place_of, fresh), recorded, strict=True):
+            fates[place] = fate
         killed = self._signal(submission, signals, accepted, now_ns)
         return self._report(submission, fates, len(signals), killed, now_ns)
 
@@ -113,23 +122,17 @@ class Submissions:
         past_ns, future_ns = submission.window_ns
         received_ns = submission.received_ns
         bounds_ns = (received_ns or now_ns) - past_ns, now_ns + future_ns
-        admission = self._admission(submission, catalog)
         accepted: list[Accepted] = []
         signals: list[UsageEvent] = []
-        for index, raw in enumerate(submission.events):
-            if isinstance(raw, Refusal):
-                fates[index] = Fate(REJECTED, refusal=raw)
-                continue
-            try:
-                item = admission.admit(index, raw, bounds_ns)
-            except Refused as refused:
-                fates[index] = Fate(REJECTED, refusal=refused.refusal)
-                continue
-            if received_ns and not item.event.occurred_ns:  # its digest says still that it states no time
-                item = item._replace(event=item.event._replace(occurred_ns=received_ns))
-            if item.event.boundary:
+        admitted = self._admission(submission, catalog).admit(submission.events, bounds_ns)
+        for index, item in enumerate(admitted):
+            if isinstance(item, Refusal):
+                fates[index] = Fate(REJECTED, refusal=item)
+            elif item.shared.boundary:
                 signals.append(item.event)
                 fates[index] = Fate(RECORDED, item.event.key)
+            elif received_ns and not item.occurred_ns:  # its digest says still that it states no time
+                accepted.append(item._replace(occurred_ns=received_ns))
             else:
                 accepted.append(item)
         return accepted, signals
@@ -149,7 +152,9 @@ class Submissions:
 
         An event that the conditions of its unit kept out may come again from the quarantine.
         """
-        stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.event.key])
+        stored = self._store.keys.find(tenant_no, [item.key for item in accepted if item.is_keyed])
+        if not stored and len(set(map(_key_of, accepted))) == len(accepted):
+            return accepted
         known = {
             key: found for key, (found, number) in stored.items() if number != KEPT_OUT or door != QUARANTINE
         }
@@ -166,21 +171,26 @@ class Submissions:
         self, submission: Submission, fresh: list[Accepted], catalog: Catalog, now_ns: int
     ) -> list[int]:
         """Append the events; the number of each, KEPT_OUT where the conditions of its unit do not hold."""
-        tenant_no = submission.tenant_no
         seats = Seats({}, {})
-        numbers = []
+        lanes: list[Lane | None] = []
         for item in fresh:
-            if not routed(item.event, catalog):
-                numbers.append(KEPT_OUT)
-                self._aside(submission, item.place, Refusal(FILTERED, filtered(item.event.metric)), now_ns)
-                continue
             lane = self._lanes.get(item.series) if item.series is not None else None
-            if lane is None:
-                lane = self._lane(submission, item, catalog, seats, now_ns)
-            numbers.append(self._bookings.append(tenant_no, submission.door, item, lane, catalog, now_ns))
+            if (lane is None or lane.has_conditions) and not routed(item.event, catalog):
+                detail = filtered(item.shared.metric)
+                self._aside(submission, item.place, Refusal(FILTERED, detail), now_ns)
+                lanes.append(None)
+            else:
+                lanes.append(lane or self._lane(submission, item, catalog, seats, now_ns))
+        taken = list(map(bool, lanes))
+        numbers = self._bookings.append_all(
+            submission, compress(fresh, taken), filter(None, lanes), catalog, now_ns
+        )
         for sitting in seats.sittings.values():
             self._bookings.settle(sitting, now_ns)
-        return numbers
+        if len(numbers) == len(fresh):
+            return numbers
+        found = iter(numbers)
+        return [next(found) if is_taken else KEPT_OUT for is_taken in taken]
 
     def _lane(
         self, submission: Submission, item: Accepted, catalog: Catalog, seats: Seats, now_ns: int
@@ -208,7 +218,8 @@ class Submissions:
         """Honour heartbeats and session ends; returns which sessions of the submission were closed before."""
         tenant_no = submission.tenant_no
         killed: dict[str, None] = {}
-        said = {(item.event.session_id, item.event.customer_id): None for item in accepted}
+        shared = {id(item.shared): item.shared for item in accepted}.values()
+        said = {(event.session_id, event.customer_id): None for event in shared}
         for session_id, customer_id in said:
             if session_id and any(
                 session.closed_ns
@@ -260,6 +271,10 @@ class Submissions:
             "" if isinstance(raw, Refusal) else raw_text(raw), submission.caller,
             submission.origin,
         )  # fmt: skip
+
+
+_key_of = attrgetter("key")
+_place_of = attrgetter("place")
 
 
 def _again(item: Accepted, before: bytes | None) -> Fate | None:

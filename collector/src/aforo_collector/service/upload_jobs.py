@@ -24,6 +24,7 @@ from aforo_collector.domain.submission import (
     Refusal,
     Submission,
 )
+from aforo_collector.domain.table import joined
 from aforo_collector.domain.upload import PROCESSING, REVERTED, REVERTING, Job, Progress, RefusedRow
 from aforo_collector.doors.uploads.packing import unpacked
 from aforo_collector.doors.uploads.reading import header_of, read
@@ -173,7 +174,7 @@ class UploadJobs:
         job = rows.load(job_no)
         upload, progress = job.upload, job.progress
         assert progress.offset <= stretch[0].before.offset, "a stretch is recorded once"
-        events = [event for part in stretch for event in part.events]
+        events = joined([part.events for part in stretch])
         submission = Submission(
             upload.tenant_no, DOOR, events, upload.caller, upload.upload_id, upload.window_ns, keeps_refused=True
         )  # fmt: skip
@@ -255,10 +256,10 @@ def _refused_rows(stretch: Stretch, fates: Sequence[Fate]) -> list[RefusedRow]:
         start += len(part.events)
         if all(fate.refusal is None for fate in own):
             continue
-        for line, raw, event, fate in zip(part.lines, part.raws(), part.events, own, strict=True):
+        for row, (line, raw, fate) in enumerate(zip(part.lines, part.raws(), own, strict=True)):
             if fate.refusal is not None and fate.verdict not in (RECORDED, DUPLICATE):
                 code, detail, field = fate.refusal
-                key = fate.key or _key_of(event)
+                key = fate.key or _key_of(part.events[row])
                 found.append(RefusedRow(line, code, detail, field, key, raw, part.is_cut))
     return found
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from aforo_collector.domain.money import ZERO
 from aforo_collector.domain.usage import Kind, Occurrence
 
 from .interning import Bounded, Interning
-from .roll_up_rows import RollUps
+from .roll_up_rows import RollUps, Track
 from .sample_rows import SampleRows
 from .trace_rows import Strand
 
@@ -32,17 +32,6 @@ def occurrence_of(row: Any, text: Any) -> Occurrence:
         Decimal(row["cost"]) if row["cost"] is not None else None, text(row["reason_no"]), text(row["quality_no"]),
         Decimal(row["revenue"]) if row["revenue"] is not None else None,
     )  # fmt: skip
-
-
-class Track(NamedTuple):
-    """What the rows of events that are alike have in common; good until `forget`."""
-
-    customer_no: int
-    head: tuple[int, int, int]
-    """From the kind to the span id."""
-    names: tuple[int, ...]
-    """From the units to the metric."""
-    payer_no: int
 
 
 class EventRows:
@@ -133,8 +122,8 @@ class EventRows:
         texts = (usage.label, usage.status, usage.step_type, usage.metric, "", "")
         label_no, status_no, step_no, metric_no, _, _ = self._shapes.get(texts) or self._numbers(texts)
         self._samples.used(tenant_no, metric_no)
-        names = (0, label_no, status_no, step_no, metric_no)
-        return Track(strand.customer_no, (usage.kind, strand.strand_no, 0), names, strand.payer_no)
+        head = (int(usage.kind), strand.strand_no, 0)
+        return Track(strand.customer_no, head, (0, label_no, status_no, step_no, metric_no), strand.payer_no)
 
     def append_alike(
         self, track: Track, occurred_ns: int, duration_ns: int, quantity: Decimal, revenue: Decimal | None,
@@ -145,16 +134,13 @@ class EventRows:
         self._next_no = event_no + 1
         if event_no // SEGMENT_EVENTS != self._segment:
             self._seal(event_no // SEGMENT_EVENTS)
-        customer_no, head, names, payer_no = track
-        self._post(customer_no, event_no)
+        self._post(track.customer_no, event_no)
         self._rows.append((
-            event_no, *head, occurred_ns, duration_ns, now_ns, *names, 0, 0, 0, 0, 0, 0, 0,
+            event_no, *track.head, occurred_ns, duration_ns, now_ns, *track.names, 0, 0, 0, 0, 0, 0, 0,
             str(quantity) if quantity else None, None, 0, 0, None if revenue is None else str(revenue),
             1 if adjustment else 0, 0, metadata,
         ))  # fmt: skip
-        units, label_no, status_no, step_no, metric_no = names
-        key = (payer_no, occurred_ns // HOUR_NS, head[0], units, metric_no, label_no, status_no, step_no)
-        self._roll_ups.fold_usage(key, quantity, revenue)
+        self._roll_ups.fold_usage(track, occurred_ns // HOUR_NS, quantity, revenue)
         return event_no
 
     def _numbers(self, texts: tuple[str, ...]) -> tuple[int, ...]:

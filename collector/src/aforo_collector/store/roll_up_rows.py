@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from operator import add
 from typing import Any, Final
@@ -34,6 +35,23 @@ Key = tuple[int, ...]
 """The numbers of `KEYS`."""
 Sums = list[Any]
 """The counts in the order of `COUNTS`, then quantity, cost and revenue as `Decimal`s."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """What the rows of USAGE events that are alike have in common; good until `EventRows.forget`."""
+
+    customer_no: int
+    head: tuple[int, int, int]
+    """From the kind to the span id."""
+    names: tuple[int, int, int, int, int]
+    """From the units to the metric."""
+    payer_no: int
+
+    def key(self, hour: int) -> Key:
+        """Where they count."""
+        units, label_no, status_no, step_no, metric_no = self.names
+        return self.payer_no, hour, self.head[0], units, metric_no, label_no, status_no, step_no
 
 
 def nothing() -> Sums:
@@ -84,6 +102,8 @@ class RollUps:
     def __init__(self, connection: sqlite3.Connection, schema: str = "main") -> None:
         self._db = connection
         self._folded: dict[Key, Sums] = {}
+        self._usage: dict[tuple[Track, int], list[Any]] = {}
+        """By track and hour: how many events, their quantity and their revenue."""
         connection.create_function("add_rests", 2, add_rests, deterministic=True)
         tables = (f"{schema}.usage_hourly", "?2"), (f"{schema}.usage_daily", f"?2 / {DAY_HOURS}")
         self._add = [_adding(table, period) for table, period in tables]
@@ -92,6 +112,7 @@ class RollUps:
     def forget(self) -> None:
         """Drop what was folded by a transaction that was rolled back."""
         self._folded.clear()
+        self._usage.clear()
 
     def fold(self, key: Key, occurrence: Occurrence, sign: int = 1) -> None:
         """Count an occurrence, or with sign -1 take it back; the key is that of `usage_hourly`."""
@@ -100,39 +121,40 @@ class RollUps:
             sums = self._folded[key] = nothing()
         count(sums, occurrence, sign)
 
-    def fold_usage(self, key: Key, quantity: Decimal, revenue: Decimal | None) -> None:
-        """As `fold`, for an occurrence that has nothing else."""
-        sums = self._folded.get(key)
+    def fold_usage(self, track: Track, hour: int, quantity: Decimal, revenue: Decimal | None) -> None:
+        """Count a USAGE event of a track, which has nothing else to count."""
+        sums = self._usage.get((track, hour))
         if sums is None:
-            sums = self._folded[key] = nothing()
+            self._usage[track, hour] = [1, quantity, revenue or ZERO]
+            return
         sums[0] += 1
-        if quantity:
-            sums[_QUANTITY] = _add(sums[_QUANTITY], quantity)
+        sums[1] = _add(sums[1], quantity)
         if revenue:
-            sums[_REVENUE] = _add(sums[_REVENUE], revenue)
+            sums[2] = _add(sums[2], revenue)
 
     def flush(self) -> None:
         """Add what was folded to the rows."""
         rows, usage_rows = [], []
+        for (track, hour), (events, *amounts) in self._usage.items():
+            key = track.key(hour)
+            quantity, revenue = map(_limbs, amounts)
+            if quantity is not None and revenue is not None:
+                usage_rows.append((*key, events, *quantity, *revenue))
+            else:
+                rows.append(_row(key, [events, *_NO_COUNTS, amounts[0], ZERO, amounts[1]]))
+        rows += [_row(key, sums) for key, sums in self._folded.items() if sums[0] or any(sums)]
         # In the order of the tables, so that neighbours are written together.
-        for key, sums in sorted(self._folded.items()):
-            if not sums[0] and not any(sums):
-                continue
-            if sums[1:_QUANTITY] == _NO_COUNTS and not sums[_COST]:
-                quantity, revenue = _limbs(sums[_QUANTITY]), _limbs(sums[_REVENUE])
-                if quantity is not None and revenue is not None:
-                    usage_rows.append((*key, sums[0], *quantity, *revenue))
-                    continue
-            rows.append(_row(key, sums))
+        rows.sort()
+        usage_rows.sort()
         for statement in self._add:
             self._db.executemany(statement, rows)
         for statement in self._add_usage:
             self._db.executemany(statement, usage_rows)
         self._folded.clear()
+        self._usage.clear()
 
 
 _QUANTITY: Final = len(COUNTS)
-_COST, _REVENUE = _QUANTITY + 1, _QUANTITY + 2
 _NO_COUNTS: Final = [0] * (_QUANTITY - 1)
 _USAGE: Final = ("events", "quantity", "quantity_pico", "revenue", "revenue_pico")
 """All that usage without tokens, calls and cost adds: written apart, for most rows of most files are such."""

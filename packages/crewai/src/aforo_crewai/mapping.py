@@ -80,10 +80,10 @@ def moment_of(event_type: str) -> tuple[str, str]:
     return kind, "" if event_type in _NO_SCOPE else _EDGES.get(last, "")
 
 
-def made_ns_of(event: object, now_ns: int) -> int:
-    """Return when an event was made, in unix nanoseconds; `now_ns` if it does not say."""
+def made_ns_of(event: object) -> int:
+    """Return when an event was made, in unix nanoseconds; 0 if it does not say."""
     made = getattr(event, "timestamp", None)
-    return round(made.timestamp() * 1_000_000) * 1_000 if isinstance(made, datetime) else now_ns
+    return round(made.timestamp() * 1_000_000) * 1_000 if isinstance(made, datetime) else 0
 
 
 def text_of(thing: object, name: str) -> str:
@@ -104,11 +104,12 @@ def is_internal(source: object) -> bool:
 
 def role_of(event: object) -> str:
     """Return the role of the agent that an event starts; empty if it does not say."""
+    # Events are models, which take long to say that they lack a field: the one that most have comes first.
+    if role := text_of(getattr(event, "agent", None), "role"):
+        return role
     told = getattr(event, "agent_info", None)
-    if isinstance(told, Mapping):
-        role = told.get("role")
-        return role.strip() if isinstance(role, str) else ""
-    return text_of(getattr(event, "agent", None), "role") or text_of(event, "agent_role")
+    stated = told.get("role") if isinstance(told, Mapping) else None
+    return stated.strip() if isinstance(stated, str) else text_of(event, "agent_role")
 
 
 def provider_of(llm: object) -> str:
@@ -184,10 +185,10 @@ def taken_from(asked: list[Asked], tool: str, arguments: object) -> str:
     The arguments matter only where the same tool was asked for more than once.
     """
     alike = [call for call in asked if call.tool == tool]
-    if len(alike) > 1:
-        alike = [call for call in alike if _plain(call.arguments) == _plain(arguments)] or alike
     if not alike:
         return ""
+    if len(alike) > 1:
+        alike = [call for call in alike if _plain(call.arguments) == _plain(arguments)] or alike
     asked.remove(alike[0])
     return alike[0].call_id
 

@@ -8,6 +8,7 @@ it. An error of metering is counted, logged once, and never reaches the program.
 import atexit
 import os
 from contextvars import ContextVar
+from importlib import metadata
 from time import time_ns
 from typing import Final
 
@@ -41,7 +42,7 @@ def see(own: Identity, source: object, event: object) -> None:
         elif event_type == "hook_dispatched" and getattr(event, "outcome", "") == "aborted":
             _block(event)
     except Exception as error:
-        _excuse("see", error)
+        excuse("see", error)
 
 
 def announce(parent_event_id: str | None, llm: object) -> None:
@@ -53,7 +54,7 @@ def announce(parent_event_id: str | None, llm: object) -> None:
                 _close_called(scope, time_ns(), b"", c.ERROR_TYPE_OTHER)
             scope.called, scope.called_ns = llm, time_ns()
     except Exception as error:
-        _excuse("announce", error)
+        excuse("announce", error)
 
 
 def answered(parent_event_id: str | None, answer: object) -> None:
@@ -66,7 +67,7 @@ def answered(parent_event_id: str | None, answer: object) -> None:
             step = c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL
             _close_called(scope, time_ns(), plugin.outcome(Answer(), step))
     except Exception as error:
-        _excuse("answered", error)
+        excuse("answered", error)
 
 
 def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
@@ -83,19 +84,19 @@ def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
             scope.inside = Inside(tree.trace_id, scope.span_id, payer)
         return scope.inside
     except Exception as error:
-        _excuse("inside", error)
+        excuse("inside", error)
         return None
 
 
 def _start(own: Identity, kind: str, source: object, event: object) -> None:
     """Enter a scope that starts."""
-    now_ns = time_ns()
     key = mapping.text_of(event, "event_id")
     if not key or key in SCOPES.open:
         return
-    start_ns = mapping.made_ns_of(event, now_ns)
+    start_ns = mapping.made_ns_of(event) or time_ns()
     parent = _parent_of(kind, event)
     if parent is None:
+        now_ns = time_ns()
         for left in SCOPES.take_left_open(now_ns):
             _abandon(left, now_ns)
         tree = _root(own, kind, event)
@@ -104,7 +105,9 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
         tree, above, inherited, loop = parent.tree, parent.span_id, parent.inherited, parent.loop
         if parent.called_ns:
             _resolve_called(parent, kind, start_ns)
-    opening = spans.opening_of(kind, source, event)
+    is_agent = kind in mapping.AGENTS
+    role = mapping.role_of(event) if is_agent else ""
+    opening = spans.opening_of(kind, source, event, role)
     if kind == mapping.MCP_TOOL and (tool := _enclosing_tool(parent)) is not None:
         tool.opening, opening = opening, None  # one call, under the name that the server gave the tool
     scope = Scope(
@@ -119,9 +122,9 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
         start_ns,
         inherited,
     )
-    if kind in mapping.AGENTS:
+    if is_agent:
         scope.loop = Loop(bool(getattr(event, "tools", None)))
-        if role := mapping.role_of(event):
+        if role:
             scope.inherited = tree.identity + plugin.text(c.AGENT_NAME, role)
     elif kind == mapping.MODEL:
         scope.loop, scope.call_id = loop, mapping.text_of(event, "call_id")
@@ -142,7 +145,7 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
 
 def _end(kind: str, edge: str, source: object, event: object) -> None:
     """Write the span of a scope that ends, the first time it does; with a root, all that it leaves open."""
-    end_ns = mapping.made_ns_of(event, time_ns())
+    end_ns = mapping.made_ns_of(event) or time_ns()
     failed = edge == mapping.FAILURE
     call_id = mapping.text_of(event, "call_id") if kind == mapping.MODEL else ""
     if call_id:
@@ -261,8 +264,9 @@ def _parent_of(kind: str, event: object) -> Scope | None:
 
 def _root(own: Identity, kind: str, event: object) -> Tree:
     """Return the tree of a root that starts. Identity: `own`, then the context of the emitter."""
-    trace_id, above = plugin.current_parent() or (plugin.new_trace_id(), 0)
-    tree = Tree(trace_id, above, own.over(plugin.current_identity()))
+    around = plugin.innermost()
+    trace_id, above = plugin.current_parent(place=around) or (plugin.new_trace_id(), 0)
+    tree = Tree(trace_id, above, own.over(plugin.current_identity(place=around)), around)
     if kind not in _RUNS:
         unseen = SCOPES.unseen(getattr(event, "parent_event_id", None), tree)
         if unseen is not None:
@@ -282,10 +286,21 @@ def _abandon(scope: Scope, end_ns: int) -> None:
     _give_up(scope, end_ns)
 
 
-def _excuse(entry: str, error: Exception) -> None:
+def excuse(entry: str, error: Exception) -> None:
     """Count an error of metering, and log the first of each entry."""
     plugin.count("crewai_handler_errors")
-    plugin.warn_once(f"crewai.{entry}", f"{entry}: an event was not metered, the run goes on: {error!r}")
+    plugin.warn_once(
+        f"crewai.{entry}",
+        f"aforo-crewai: {entry} with crewai {version()}: something was not metered, the run goes on: {error!r}",
+    )
+
+
+def version() -> str:
+    """The release of CrewAI that is installed."""
+    try:
+        return metadata.version("crewai")
+    except metadata.PackageNotFoundError:
+        return "(unknown version)"
 
 
 def close_all() -> None:
@@ -294,7 +309,7 @@ def close_all() -> None:
         for scope in SCOPES.take_all():
             _abandon(scope, time_ns())
     except Exception as error:
-        _excuse("close_all", error)
+        excuse("close_all", error)
 
 
 atexit.register(close_all)

@@ -9,6 +9,7 @@ root.
 It holds no lock: every step is one dict operation, and events come from any thread.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Final, Optional
@@ -37,13 +38,13 @@ class Tree:
         "whole",
     )  # fmt: skip
 
-    def __init__(self, trace_id: int, above: int, payer: Identity) -> None:
+    def __init__(self, trace_id: int, above: int, payer: Identity, around: Inside) -> None:
         self.trace_id = trace_id
         self.above = above
         self.payer = payer
         self.identity = payer.attributes
         self.outside = plugin.here.get()
-        self.around = plugin.innermost()
+        self.around = around
         self.root: Scope | None = None
         self.whole = True
         self.steps = count()
@@ -110,9 +111,9 @@ class ScopeTable:
     def __init__(self, open_max: int = OPEN_MAX, idle_max_s: int = IDLE_MAX_S) -> None:
         self.open: dict[str, Scope] = {}
         self._calls: dict[str, Scope] = {}
-        self._closed: dict[str, Scope] = {}
-        self._closed_early: dict[str, Scope] = {}
-        self._unseen: dict[str, Tree] = {}
+        self._closed: OrderedDict[str, Scope] = OrderedDict()
+        self._closed_early: OrderedDict[str, Scope] = OrderedDict()
+        self._unseen: OrderedDict[str, Tree] = OrderedDict()
         self._open_max = open_max
         self._idle_max_ns = idle_max_s * 1_000_000_000
         self._next_sweep_ns = 0
@@ -181,7 +182,8 @@ class ScopeTable:
         if self.open.pop(scope.key, None) is None:
             return False
         scope.tree.open.pop(scope.key, None)
-        self._calls.pop(scope.call_id, None)
+        if scope.call_id:
+            self._calls.pop(scope.call_id, None)
         self._closed[scope.key] = scope
         _bound(self._closed)
         return True
@@ -233,9 +235,10 @@ class ScopeTable:
         return True
 
 
-def _bound(table: dict[str, Any]) -> None:
+def _bound(table: OrderedDict[str, Any]) -> None:
+    """Keep a table to its size. A plain dict would look for its first entry among all that are gone."""
     if len(table) > CLOSED_MAX:
-        table.pop(next(iter(table)), None)
+        table.popitem(last=False)
 
 
 SCOPES: Final = ScopeTable()

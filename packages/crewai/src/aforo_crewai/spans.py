@@ -19,14 +19,16 @@ _STRUCTURES: Final = {
 }
 
 
-def opening_of(kind: str, source: object, event: object) -> Opening | None:
-    """What the span of a scope is from its start; None: it has none, and what is inside hangs one higher."""
+def opening_of(kind: str, source: object, event: object, role: str) -> Opening | None:
+    """What the span of a scope is from its start, `role` the agent's if it is one; None: it has none, and what is
+    inside hangs one higher.
+    """
     if kind == mapping.MODEL:
         return model_call(source, mapping.text_of(event, "model"))
     if kind in {mapping.TOOL, mapping.MCP_TOOL}:
         return tool_call(mapping.tool_name_of(event))
     if kind in mapping.AGENTS:
-        return plugin.agent_call(mapping.role_of(event))
+        return plugin.agent_call(role)
     if kind == mapping.CREW:
         return plugin.workflow(mapping.text_of(event, "crew_name") or "crew")
     if kind == mapping.FLOW:

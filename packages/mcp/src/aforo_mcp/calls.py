@@ -7,6 +7,7 @@ snake_case): both are read, neither is imported. Nothing trusts a shape, nothing
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -41,8 +42,8 @@ _NO_FIELDS: Final[dict[str, Any]] = {}
 AMOUNT_LENGTH_MAX: Final = 40
 BAGGAGE_LENGTH_MAX: Final = 8_192
 CAUSES_MAX: Final = 4
-ID_LENGTH_MAX: Final = 256
-"""Longer ids are taken for nonsense and ignored: a cut id would be somebody else's."""
+ID_LENGTH_MAX: Final = 255
+"""What the collector takes. Longer ids are taken for nonsense and ignored: a cut id would be somebody else's."""
 
 _TIMEOUT_CODE: Final = -32001
 _CANCELLED_CODE: Final = -32800
@@ -70,8 +71,6 @@ _COST_KEYS: Final = frozenset({*_COSTS, "usage", *USAGE_KEYS})
 """Where none of these stands, nothing is reported."""
 _ON_WIRE: Final = ("isError", "resultType", "structuredContent", "_meta")
 _IN_PYTHON: Final = ("is_error", "result_type", "structured_content", "meta")
-_KEYS_ON_WIRE: Final = frozenset({"content", *_ON_WIRE})
-_KEYS_IN_PYTHON: Final = frozenset({"content", *_IN_PYTHON})
 _COMPLETE: Final = (None, "complete")
 PLAIN: Final[dict[str, Any]] = {"isError": False}
 """A success that says nothing."""
@@ -111,16 +110,27 @@ def is_plain(result: object) -> bool:
     if result is PLAIN:
         return True
     if type(result) is dict:
-        said, names, keys = result, _ON_WIRE, _KEYS_ON_WIRE
+        said, (failed, kind, structured, meta) = result, _ON_WIRE
     else:
-        said, names, keys = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON, _KEYS_IN_PYTHON
-    failed, kind, structured, meta = names
-    if said.get(failed) is not False or said.get(kind) not in _COMPLETE or not keys.issuperset(said):
+        said, (failed, kind, structured, meta) = getattr(result, "__dict__", _NO_FIELDS), _IN_PYTHON
+    if failed not in said or said[failed] is not False or "content" not in said:
         return False
-    for part in (said.get(structured), said.get(meta)):
-        if part and (type(part) is not dict or not _COST_KEYS.isdisjoint(part)):
+    known = 2
+    if structured in said:
+        if not _is_silent(said[structured]):
             return False
-    return True
+        known = 3
+    if known == len(said):
+        return True
+    if meta in said:
+        if not _is_silent(said[meta]):
+            return False
+        known += 1
+    if kind in said:
+        if said[kind] not in _COMPLETE:
+            return False
+        known += 1
+    return known == len(said)
 
 
 def asked_by(result: object) -> object:
@@ -175,6 +185,16 @@ def identity_of(meta: object) -> Identity:
     return Identity(**stated) if any(stated.values()) else _NOBODY
 
 
+def session_of(transport_session_id: str) -> str:
+    """The session that one of the legacy protocol is billed as: its id, or a digest of one that is too long, as a JWT
+    is (the protocol allows it).
+    """
+    if len(transport_session_id) <= ID_LENGTH_MAX:
+        return transport_session_id
+    digest = blake2b(transport_session_id.encode(errors="replace"), digest_size=16)
+    return f"mcp-session-{digest.hexdigest()}"
+
+
 def parent_of(meta: object) -> tuple[int, int] | None:
     """(trace id, span id) of `_meta.traceparent` (W3C, SEP-414), sampled or not; None if there is none."""
     given = meta.get("traceparent") if isinstance(meta, Mapping) else None
@@ -225,6 +245,11 @@ def amount_of(value: object) -> str:
         return ""
     plain = format(abs(amount), "f")
     return plain if len(plain) <= AMOUNT_LENGTH_MAX else ""
+
+
+def _is_silent(part: object) -> bool:
+    """Whether a part of a result reports nothing."""
+    return not part or (type(part) is dict and _COST_KEYS.isdisjoint(part))
 
 
 def _type_of_exception(error: BaseException) -> str:

@@ -2,13 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
+from types import CoroutineType
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 from aforo_sdk.plugin import Identity, async_generator, generator
 
-from aforo_mcp.metering import Stretches, begin, end
+from aforo_mcp.metering import Stretches, begin, end, pause, resume
 from aforo_mcp.requests import Request, request_among
 from aforo_mcp.spans import Layer
 from aforo_mcp.terms import Terms, cost_of_each
@@ -103,10 +104,25 @@ def _plain(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
         except BaseException as error:
             end(layer, error)
             raise
+        if isinstance(result, CoroutineType):
+            pause(layer)
+            return _awaited(layer, result)
         end(layer, result)
         return result
 
     return metered
+
+
+async def _awaited(layer: Layer | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The rest of a call whose function has handed a coroutine on, as a plain decorator around one does."""
+    resume(layer)
+    try:
+        result = await coroutine
+    except BaseException as error:
+        end(layer, error)
+        raise
+    end(layer, result)
+    return result
 
 
 def _coroutine(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
 from aforo_mcp import calls, spans
-from aforo_mcp.requests import Request
+from aforo_mcp.requests import Request, release_of
 from aforo_mcp.spans import Call, Layer
 from aforo_mcp.terms import Terms, carrying
 
@@ -65,12 +65,13 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         if (found := find(subject)) is None:
             return None
         tool, request = found
-        call = plugin.served()
+        place = plugin.innermost()
+        call = place.serving
         if isinstance(call, Call) and call.is_of(request):
             call.bill(terms.identity)
             layer: Layer = Part(call, is_body, around)
         else:
-            layer = call = spans.open_call(tool, request, terms, around)
+            layer = call = spans.open_call(tool, request, terms, around, place)
             layer.is_body = is_body
         if is_body:
             call.in_body = True
@@ -83,20 +84,27 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         return None
 
 
-def _enter(layer: Layer, call: Call, around: Context) -> None:
-    opening = call.opening
-    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
-    carried = _carrying(opening.payer, around) if around else opening.carried
-    layer.enter()
-    layer.carried = context.attach(carried)
+def pause(layer: Layer | None) -> bool:
+    """Leave a stretch that `resume` goes on with: what comes next of its code runs later. Never raises.
+
+    False if it ends in another context than it began in, which has nothing to put back.
+    """
+    try:
+        if layer is not None and layer.leave():
+            context.detach(layer.carried)
+            return True
+    except Exception as error:
+        _excuse("pause", error)
+    return layer is None
 
 
-def _leave(layer: Layer) -> bool:
-    # A stretch that ends in another context has nothing to put back there.
-    is_here = layer.leave()
-    if is_here:
-        context.detach(layer.carried)
-    return is_here
+def resume(layer: Layer | None) -> None:
+    """Go on with a stretch that was paused, in whatever context that is. Never raises."""
+    try:
+        if layer is not None and isinstance(call := layer.serving, Call):
+            _enter(layer, call, context.get_current())
+    except Exception as error:
+        _excuse("resume", error)
 
 
 class Stretches:
@@ -104,18 +112,15 @@ class Stretches:
 
     def __init__(self, layer: Layer | None) -> None:
         self._layer = layer
-        if layer is not None:
-            _leave(layer)
+        pause(layer)
 
     def enter(self) -> None:
         """Begin a stretch."""
-        layer = self._layer
-        if layer is not None and isinstance(layer.serving, Call):
-            _enter(layer, layer.serving, context.get_current())
+        resume(self._layer)
 
     def leave(self, token: None) -> bool:  # noqa: ARG002 - the protocol's signature
         """End a stretch; False if it ends in another context than it began in."""
-        return self._layer is None or _leave(self._layer)
+        return pause(self._layer)
 
     def end(self, error: BaseException | None = None) -> None:
         """The generator has ended."""
@@ -129,7 +134,9 @@ def end(layer: Layer | None, outcome: object) -> None:
     if layer is None:
         return
     try:
-        _leave(layer)
+        # A stretch that ends in another context has nothing to put back there.
+        if layer.leave():
+            context.detach(layer.carried)
         if layer.is_body and not isinstance(outcome, BaseException):
             outcome = spans.result_of(outcome)
         if isinstance(layer, Call):
@@ -138,6 +145,14 @@ def end(layer: Layer | None, outcome: object) -> None:
             layer.join(outcome)
     except Exception as problem:
         _excuse("end", problem)
+
+
+def _enter(layer: Layer, call: Call, around: Context) -> None:
+    """Let what runs from here on be inside of `layer`, and for the payer of its call."""
+    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+    carried = _carrying(call.opening.payer, around) if around else call.opening.carried
+    layer.enter()
+    layer.carried = context.attach(carried)
 
 
 def _carrying(payer: Identity, around: Context) -> Context:
@@ -149,6 +164,8 @@ def _carrying(payer: Identity, around: Context) -> Context:
 
 def _excuse(moment: str, error: Exception) -> None:
     plugin.count("mcp_metering_errors")
+    releases = f"{release_of('mcp')}, {release_of('fastmcp')}"
     plugin.warn_once(
-        f"mcp.{moment}", f"aforo: a call of an MCP tool was not metered ({moment}); it goes on: {error!r}"
+        f"mcp.{moment}",
+        f"aforo: a call of an MCP tool was not metered ({moment}; {releases}); it goes on: {error!r}",
     )

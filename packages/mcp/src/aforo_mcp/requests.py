@@ -7,13 +7,14 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp import links
-from aforo_mcp.calls import identity_of, parent_of
+from aforo_mcp.calls import ID_LENGTH_MAX, identity_of, parent_of
 from aforo_mcp.links import Link, Place
 
 MODERN_PROTOCOL: Final = "2026-07-28"
@@ -23,7 +24,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 NOBODY: Final = Identity()
 _VALUES: Final = frozenset({str, int, float, bool, list, dict, type(None)})
 """What most arguments are: JSON."""
-_FIELDS: Final = ("session", "request_id", "meta", "protocol_version", "request")
+_FIELDS: Final = ("session", "request_id", "protocol_version", "meta", "request")
 
 
 class Told(NamedTuple):
@@ -45,7 +46,9 @@ class Told(NamedTuple):
         return parent_of(self.meta) or parent_of(self.headers)
 
 
-@dataclass(slots=True, eq=False)  # not frozen: made for every call
+@dataclass(
+    slots=True, eq=False, init=False
+)  # made for every call: filling it in is quicker than an `__init__`
 class Request:
     """One JSON-RPC request. What is not known is empty.
 
@@ -77,23 +80,26 @@ def request_of(context: Any) -> Request | None:
     """The request behind a request context of the SDK (any version) or of FastMCP; None if there is none."""
     if context is None:
         return None
+    request = Request()
     try:
-        session, request_id, meta = context.session, context.request_id, context.meta
-        spoken, http = context.protocol_version, context.request
+        request.session, request.request_id = context.session, context.request_id
+        spoken, meta, http = context.protocol_version, context.meta, context.request
     except AttributeError:
-        session, request_id, meta, spoken, http = (getattr(context, name, None) for name in _FIELDS)
+        found = (getattr(context, name, None) for name in _FIELDS)
+        request.session, request.request_id, spoken, meta, http = found
     params = getattr(context, "params", None)
     if params is None:  # FastMCP 4 keeps the SDK's own context, which has them, inside of its own
         params = getattr(getattr(context, "_srctx", None), "params", None) or _NOTHING
-    tool, state = params.get("name"), None
+    tool = params.get("name")
+    request.tool = tool if type(tool) is str else str(tool or "")
+    request.state = None
     if "requestState" in params or "inputResponses" in params:
-        state = str(params.get("requestState") or "")
-    told = None
+        request.state = str(params.get("requestState") or "")
+    request.told = None
     if meta or http is not None or links.inherited is not None:
-        spoken, told = _told(meta, http, spoken or "")
-    if type(tool) is not str:
-        tool = str(tool or "")
-    return Request(session, request_id, tool, spoken or "", state, told)
+        spoken, request.told = _told(meta, http, spoken or "")
+    request.protocol_version = spoken or ""
+    return request
 
 
 def request_among(*arguments: object) -> Request | None:
@@ -122,13 +128,18 @@ def _stated_by(argument: object) -> Any:
 
 def warn_of(distribution: str, feature: str, consequence: str) -> None:
     """Say once that a framework has changed its shape, and what that means for metering."""
+    plugin.warn_once(f"mcp.{feature}", f"aforo: {release_of(distribution)} has no {feature}: {consequence}.")
+
+
+@lru_cache
+def release_of(distribution: str) -> str:
+    """A framework and its version; only its name if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        framework = f"{distribution} {version(distribution)}"
+        return f"{distribution} {version(distribution)}"
     except PackageNotFoundError:
-        framework = distribution
-    plugin.warn_once(f"mcp.{feature}", f"aforo: {framework} has no {feature}: {consequence}.")
+        return distribution
 
 
 def _of_fastmcp() -> Request | None:
@@ -185,6 +196,7 @@ def _caller(http: Any) -> Identity:
     if token is None:
         return NOBODY
     stated = identity_of(getattr(token, "claims", None))
-    agent = stated.agent_id or getattr(token, "client_id", None) or getattr(token, "subject", None)
+    names = (stated.agent_id, getattr(token, "client_id", None), getattr(token, "subject", None))
+    agent = next((name for name in names if name and len(str(name)) <= ID_LENGTH_MAX), None)
     # A session among the claims is the identity provider's, none of an agent's.
     return Identity(stated.customer_id, stated.team_id, agent, stated.app_id)

@@ -58,7 +58,9 @@ class Call(Layer):
         "start_ns", "tool", "used",
     )  # fmt: skip
 
-    def __init__(self, tool: str, opening: Opening, request: Request | None, around: Context) -> None:
+    def __init__(
+        self, tool: str, opening: Opening, request: Request | None, around: Context, place: Inside
+    ) -> None:
         self.tool = tool
         self.opening = opening
         self.request = request
@@ -68,7 +70,7 @@ class Call(Layer):
         self.in_body = False
         self.inner_error = ""
         self.start_ns = now_ns = time_ns()
-        trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns)
+        trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns, place)
         if request is not None:
             request_id = request.request_id
             if type(request_id) is int:
@@ -140,13 +142,21 @@ _waiting: Final[dict[tuple[str, str, Identity], deque[Call]]] = {}
 """Calls whose last round asked for input, under what the request that brings it will say."""
 
 
-def open_call(tool: str, request: Request | None, terms: Terms, around: Context | None = None) -> Call:
-    """A call that begins now in the context `around` (None = the current one), or one that goes on."""
+def open_call(
+    tool: str,
+    request: Request | None,
+    terms: Terms,
+    around: Context | None = None,
+    place: Inside | None = None,
+) -> Call:
+    """A call that begins now, or one that goes on: in the context `around`, inside of `place` (None = here)."""
     if len(tool) > NAME_LENGTH_MAX:
         tool = tool[:NAME_LENGTH_MAX]
     if around is None:
         around = get_current()
-    opening = terms.opening(tool, request, around)
+    if place is None:
+        place = plugin.innermost()
+    opening = terms.opening(tool, request, around, place)
     if request is not None and request.state is not None:
         try:
             call = _waiting[tool, request.state, opening.payer].popleft()
@@ -155,7 +165,7 @@ def open_call(tool: str, request: Request | None, terms: Terms, around: Context 
         else:
             call.go_on(request)
             return call
-    return Call(tool, opening, request, around)
+    return Call(tool, opening, request, around, place)
 
 
 def close_call(call: Call, outcome: object) -> None:
@@ -182,7 +192,7 @@ def close_call(call: Call, outcome: object) -> None:
         name,
         c.KIND_SERVER,
         call.start_ns,
-        max(call.start_ns, end_ns),
+        end_ns if end_ns > call.start_ns else call.start_ns,  # noqa: FURB136 - `max` costs as much as a span's ids
         attributes,
         message,
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, Inside
 from opentelemetry import baggage
 from opentelemetry.context import Context
 
@@ -52,12 +52,14 @@ class Terms:
         """Work out what does not change from call to call."""
         object.__setattr__(self, "of_server", self.identity.over(_MCP_SERVER))
 
-    def opening(self, tool: str, request: Request | None, around: Context) -> Opening:
-        """How the span of a call begins. Most requests say nothing of who calls: the same as last time, then."""
+    def opening(self, tool: str, request: Request | None, around: Context, place: Inside) -> Opening:
+        """How the span of a call begins, in the context `around`, inside of `place`. Most requests say nothing of
+        who calls: the same as last time, then.
+        """
         version = "" if request is None else request.protocol_version
         if request is not None and request.told is not None:
             return opening_of(tool, version, self.payer(request, around))
-        ambient = plugin.current_identity(around)
+        ambient = plugin.current_identity(around, place)
         key = tool, version, ambient.attributes, plugin.is_product_type_assumed()
         try:
             return self._openings[key]
@@ -86,7 +88,9 @@ class Terms:
         if told.caller is not NOBODY:
             found = found.over(told.caller)
         found = found.over(ambient)
-        session_id = told.session_id or (told.link.session_id if told.link is not None else "")
+        session_id = calls.session_of(told.session_id) or (
+            told.link.session_id if told.link is not None else ""
+        )
         if session_id and found.session_id is None:
             found = found.over(Identity(session_id=session_id))
         return found

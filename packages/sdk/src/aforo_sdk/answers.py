@@ -151,7 +151,7 @@ def take_counts(tokens: dict[str, int], counts: object, names: Mapping[str, str]
 
 def plain_usage(usage: object) -> dict[str, Any]:
     """A usage object as a dict, whichever library made it; empty if it is none."""
-    if isinstance(usage, Mapping):
+    if type(usage) is dict or isinstance(usage, Mapping):
         return dict(usage)
     for name in ("model_dump", "to_dict", "dict"):
         dump = getattr(usage, name, None)

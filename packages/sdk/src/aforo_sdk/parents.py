@@ -107,15 +107,15 @@ def innermost() -> Inside:
     return place
 
 
-def current_parent(context: Context | None = None) -> tuple[int, int] | None:
+def current_parent(context: Context | None = None, place: Inside | None = None) -> tuple[int, int] | None:
     """(trace id, span id) of the innermost open call of ours, else of the sampled OpenTelemetry span of
-    `context` (None = the current one).
+    `context` (None = the current one). `place` is what `innermost` tells, if that is at hand.
 
     A span that was opened on our own `TracerProvider` since that call began lies further inside and wins.
 
     None when there is neither: the caller starts a trace of its own.
     """
-    enclosing = innermost()
+    enclosing = place or innermost()
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step
@@ -129,14 +129,17 @@ def current_parent(context: Context | None = None) -> tuple[int, int] | None:
     return None
 
 
-def new_place(context: Context | None = None, now_ns: int | None = None) -> tuple[int, int, int]:
+def new_place(
+    context: Context | None = None, now_ns: int | None = None, place: Inside | None = None
+) -> tuple[int, int, int]:
     """(trace id, span id, parent id) of a span that begins in `context` (None = the current one), `now_ns` (unix
     nanoseconds): inside of what `current_parent` tells, else the root of a trace of its own, with 0 for the parent.
+    `place` is what `innermost` tells, if that is at hand.
     """
     if context is None:
         context = get_current()
-    if context or innermost().trace_id:
-        parent = current_parent(context)
+    if context or (place or innermost()).trace_id:
+        parent = current_parent(context, place)
         if parent is not None:
             return parent[0], ids.new_span_id(), parent[1]
     trace_id, span_id = ids.new_ids(time_ns() if now_ns is None else now_ns)
@@ -148,9 +151,11 @@ def served() -> object:
     return here.get().serving
 
 
-def current_payer(context: Context | None = None) -> Identity:
-    """What is said of who pays: by us, over the baggage of `context` (None = the current one)."""
-    own = innermost().payer
+def current_payer(context: Context | None = None, place: Inside | None = None) -> Identity:
+    """What is said of who pays: by us, over the baggage of `context` (None = the current one). `place` is what
+    `innermost` tells, if that is at hand.
+    """
+    own = (place or innermost()).payer
     if context is None:
         context = get_current()
     if not context:  # nothing of OpenTelemetry's here at all: the usual case, in one step

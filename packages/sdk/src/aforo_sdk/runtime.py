@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 
 from aforo_sdk import conventions, identity, ids, notices, parents, segments, wire
 from aforo_sdk.identity import Identity
+from aforo_sdk.parents import Inside
 from aforo_sdk.sender import Sender
 from aforo_sdk.settings import SDK_VERSION, Settings, resolve
 
@@ -88,15 +89,15 @@ def settings() -> Settings:
     return _settings
 
 
-def current_identity(context: Context | None = None) -> Identity:
+def current_identity(context: Context | None = None, place: Inside | None = None) -> Identity:
     """Who pays for what happens now: our context over W3C baggage (of `context`, None = current) over the
-    defaults.
+    defaults. `place` is what `innermost` tells, if that is at hand.
     """
     defaults = (_settings or settings()).identity
-    if context is not None and not context:
-        stated = parents.innermost().payer  # nothing of OpenTelemetry's there: the usual case, in one step
+    if context is not None and not context:  # nothing of OpenTelemetry's there: the usual case, in one step
+        stated = (place or parents.innermost()).payer
     else:
-        stated = parents.current_payer(context)
+        stated = parents.current_payer(context, place)
     return defaults if stated is identity.UNKNOWN else stated.over(defaults)
 
 

@@ -191,7 +191,7 @@ def span_record(
         place = _ROOT(0x12, size & 127 | 128, size >> 7 & 255, 0x0A10, high, low, 0x1208, span_id)
     if not 128 <= size < 16_384:
         place = b"\x12" + varint(size) + place[_TAG_SIZE:]
-    return place + head + times + encoded_attributes
+    return b"".join((place, head, times, encoded_attributes))
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int, bytes | int]]:

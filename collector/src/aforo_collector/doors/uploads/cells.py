@@ -24,8 +24,10 @@ Cells: TypeAlias = Sequence[str]
 Values: TypeAlias = Sequence[object]
 
 _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
+_COUNT_DIGITS_MAX: Final = 16
 _SWITCHES: Final = {"": None, "true": True, "false": False}
 _object: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
 def texts(_: str, cells: Cells, __: Faults) -> Values:
@@ -46,12 +48,16 @@ def quantities(_: str, cells: Cells, faults: Faults) -> Values:
             return list(map(int, cells))
         except ValueError:  # one has thousands of digits
             pass
-    values = list(map(_quantity, cells))
+    values = [int(cell) if _is_count(cell) else _quantity(cell) for cell in cells]
     if Refusal in set(map(type, values)):
         for row, value in enumerate(values):
             if isinstance(value, Refusal):
                 faults.setdefault(row, value)
     return values
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isdecimal() and cell.isascii() and len(cell) < _COUNT_DIGITS_MAX
 
 
 @lru_cache(65_536)
@@ -64,16 +70,17 @@ def _quantity(cell: str) -> Decimal | Refusal | None:
 
 def moments(_: str, cells: Cells, __: Faults) -> Values:
     """RFC 3339 text as it stands, epoch seconds as a number."""
-    return [cell if cell[4:5] == "-" else _natural(cell) for cell in cells]
+    return [cell if cell[4:5] == "-" else natural(cell) for cell in cells]
 
 
 def naturals(_: str, cells: Cells, __: Faults) -> Values:
     """A number where the cell is one as JSON would write it, else text: `007` and `1e5` are no numbers."""
-    return list(map(_natural, cells))
+    return list(map(natural, cells))
 
 
 @lru_cache(65_536)
-def _natural(cell: str) -> object:
+def natural(cell: str) -> object:
+    """As `naturals`, for one cell."""
     if _NUMBER.fullmatch(cell) is None:
         return cell or None
     return Decimal(cell) if "." in cell else int(cell)
@@ -88,14 +95,14 @@ def objects(name: str, cells: Cells, faults: Faults) -> Values:
     """JSON objects, their numbers exact."""
     try:
         return list(map(_object, cells))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return [_object_or_fault(name, row, cell, faults) if cell else None for row, cell in enumerate(cells)]
 
 
 def _object_or_fault(name: str, row: int, cell: str, faults: Faults) -> dict[str, Any] | None:
     try:
         return _object(cell)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         faults.setdefault(
             row, Refusal(f"INVALID_{name.upper()}", f"{name} is not a JSON object: {error}", name)
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from aforo_collector.domain.submission import RawEvent, Refusal
+from aforo_collector.domain.table import Table
 from aforo_collector.pipeline.wire_names import NAMES
 
-from .cells import READERS, Faults, Values, naturals, texts
+from .cells import READERS, Faults, Values, natural, texts
 from .rows import Layout, UnreadableFile
 
 COLUMNS_MAX: Final = 1_000
@@ -56,19 +56,17 @@ class Columns:
         self._fields, self._extras = _assigned(names, layout.renamed)
         _check(self._fields, layout)
 
-    def events(self, records: Sequence[Sequence[str]], lines: Sequence[int]) -> list[RawEvent | Refusal]:
+    def events(self, records: Sequence[Sequence[str]], lines: Sequence[int]) -> Table:
         """The event of each row of cells, or why it is none; every row has as many cells as the header."""
-        if not records:
-            return []
         faults: Faults = {}
-        cells = list(zip(*records, strict=True))
+        count = len(records)
+        cells: list[Sequence[str]] = list(zip(*records, strict=True)) or [()] * self.width
         found: dict[str, Values] = {
             field: READERS.get(field, texts)(field, cells[at], faults) for field, at in self._fields.items()
         }
         if self._extras:
-            extras = [naturals(name, cells[at], faults) for name, at in self._extras.items()]
-            found["metadata"] = _with_extras(found.get("metadata"), list(self._extras), extras)
-        layout, count = self._layout, len(records)
+            found["metadata"] = self._metadata(found.get("metadata"), cells)
+        layout = self._layout
         for field, default in (("metricName", layout.metric), ("customerId", layout.customer)):
             if default:
                 found[field] = [value or default for value in found.get(field, [None] * count)]
@@ -77,10 +75,26 @@ class Columns:
             found[_KEY] = list(map(layout.key, lines))
         elif None in keys:
             found[_KEY] = [key or layout.key(line) for key, line in zip(keys, lines, strict=True)]
-        events: list[RawEvent | Refusal] = _objects(tuple(found), found.values())
-        for row, refusal in faults.items():
-            events[row] = refusal
-        return events
+        return Table(tuple(found), list(found.values()), count, faults)
+
+    def _metadata(self, said: Values | None, cells: Sequence[Sequence[str]]) -> Values:
+        """The metadata of each row: what its own column says, and above that the cells of columns without meaning."""
+        named = list(zip(*[cells[at] for at in self._extras.values()], strict=True))
+        # Most rows of most files have what another one has: one object for all of them.
+        extras = {
+            row: {
+                name: value
+                for name, value in zip(self._extras, map(natural, row), strict=True)
+                if value is not None
+            }
+            for row in set(named)
+        }
+        if said is None:
+            return [extras[row] for row in named]
+        return [
+            {**one, **extras[row]} if isinstance(one, dict) else extras[row]
+            for one, row in zip(said, named, strict=True)
+        ]
 
 
 def _assigned(names: Sequence[str], renamed: Mapping[str, str]) -> tuple[dict[str, int], dict[str, int]]:
@@ -126,20 +140,3 @@ def _check(fields: Mapping[str, int], layout: Layout) -> None:
             f"the first line names no column for {' and '.join(missing)}; name the columns there, like"
             " customerId,metricName,quantity,occurredAt, or say with a column map what they mean",
         )
-
-
-def _with_extras(metadata: Values | None, names: Sequence[str], extras: Sequence[Values]) -> Values:
-    rows = _objects(names, extras)
-    if any(None in column for column in extras):
-        rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    if metadata is not None:
-        rows = [
-            {**said, **row} if isinstance(said, dict) else row
-            for said, row in zip(metadata, rows, strict=True)
-        ]
-    return rows
-
-
-def _objects(names: Sequence[str], columns: Iterable[Values]) -> list[Any]:
-    """Objects with these names, of the values of each row."""
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
