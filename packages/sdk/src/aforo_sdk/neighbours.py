@@ -36,6 +36,7 @@ INSTRUMENTATIONS: Final[Mapping[str, str]] = {
     "opentelemetry-instrumentation-genai-langchain": _SAME,
     "opentelemetry-instrumentation-genai-openai": _CLIENT,
     "opentelemetry-instrumentation-langchain": f"{_SAME} {_NO_REASONING}",
+    "opentelemetry-instrumentation-mcp": "Tells of the same calls of tools; each is billed once.",
     "opentelemetry-instrumentation-openai": f"{_CLIENT} {_NO_REASONING}",
     "opentelemetry-instrumentation-openai-v2": _CLIENT,
     "traceloop-sdk": "Switches on OpenLLMetry's instrumentations, and sends their spans where it is told to.",
