@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity, Inside
+from aforo_sdk.plugin import Identity, Inside, here
 from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
@@ -80,8 +80,7 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
         opening = call.opening
         # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
         carried = _carrying(opening.payer, around) if around else opening.carried
-        layer.enter()
-        layer.carried = context.attach(carried)
+        layer.around = here.set(layer), context.attach(carried)
         return layer
     except Exception as error:
         _excuse("begin", error)
@@ -95,9 +94,13 @@ def end(layer: Layer | None, outcome: object) -> None:
     if layer is None:
         return
     try:
-        # A stretch that ends in another context has nothing to put back there.
-        if layer.leave():
-            context.detach(layer.carried)
+        ours, theirs = layer.around
+        try:
+            here.reset(ours)
+        except (ValueError, RuntimeError):
+            pass  # a stretch that ends in another context has nothing to put back there
+        else:
+            context.detach(theirs)
         if layer.is_body and not isinstance(outcome, BaseException):
             outcome = spans.result_of(outcome)
         if isinstance(layer, Call):

@@ -36,12 +36,12 @@ _NO_CUSTOMER: Final = (
 class Layer(Inside):
     """A stretch of code around a call: the program's own function if it `is_body`, else what leads there.
 
-    `carried` is what it puts back at its end: the OpenTelemetry context around.
+    `around` is what it puts back at its end: what of ours and which OpenTelemetry context was around.
     """
 
-    __slots__ = ("carried", "is_body")
+    __slots__ = ("around", "is_body")
 
-    carried: Token[Context]
+    around: tuple[Token[Inside], Token[Context]]
     is_body: bool
 
 
@@ -65,7 +65,11 @@ class Call(Layer):
         self.in_body = False
         self.inner_error = ""
         self.start_ns = now_ns = time_ns()
-        trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns, place)
+        if around or place.trace_id:
+            trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns, place)
+        else:  # the usual case, in one step
+            trace_id, span_id = plugin.new_ids(now_ns)
+            self.parent_id = 0
         Inside.__init__(self, trace_id, span_id, opening.payer, None, around, self)
         if request is not None:
             request_id = request.request_id
