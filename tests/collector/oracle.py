@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from aforo_collector.domain.echoes import call_of, echoes_of, tells_of
+from aforo_collector.domain.echoes import call_of, echoes_of, is_told, tells_of
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.metering import meter
 from aforo_collector.domain.span import Role, Span, bears_tokens
-from aforo_collector.domain.trace import CALL_BELOW, COVERED, TOKENS_BELOW, UNSEEN, Node
+from aforo_collector.domain.trace import CALL_BELOW, COVERED, TOKENS_BELOW, TOLD, UNSEEN, Node
 from aforo_collector.domain.usage import Occurrence
 
 from .engine import price
+
+
+class _Billed(NamedTuple):
+    """A span that counts, whose it is, and what the others of its trace have told it."""
+
+    span: Span
+    identity: Identity
+    node: Node
 
 
 def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Occurrence]]:
@@ -19,7 +28,7 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
     by_trace: dict[bytes, dict[int, Span]] = {}
     for span in spans:
         by_trace.setdefault(span.trace_id, {}).setdefault(span.span_id, span)
-    found = {}
+    found: dict[tuple[bytes, int], _Billed] = {}
     for trace_id, trace in by_trace.items():
         parents = {span_id: _parent(trace, span_id) for span_id in trace}
         for span_id, span in trace.items():
@@ -39,31 +48,38 @@ def records(spans: Iterable[Span]) -> dict[tuple[bytes, int], tuple[Identity, Oc
                     node.fuller = _fuller(trace, chain)
                 elif any(bears_tokens(trace[s]) and trace[s].role != Role.TOOL for s in below):
                     node.flags |= TOKENS_BELOW
-                found[trace_id, span_id] = (identity, meter(node, span, price))
-    for trace_id, span_id in _echoes(
-        {key: (by_trace[key[0]][key[1]], who) for key, (who, _) in found.items()}
-    ):
-        del found[trace_id, span_id]
-    return found
+                found[trace_id, span_id] = _Billed(span, identity, node)
+    for key in _told_elsewhere(found):
+        del found[key]
+    return {key: (billed.identity, meter(billed.node, billed.span, price)) for key, billed in found.items()}
 
 
-def _echoes(billed: dict[tuple[bytes, int], tuple[Span, Identity]]) -> list[tuple[bytes, int]]:
-    """Those that another instrumentation's span of the same customer is the record of."""
-    customers = {identity.customer_id for _, identity in billed.values()}
-    found = []
-    for customer_id in customers:
-        calls = [
-            call_of(span)
-            for span, identity in billed.values()
-            if identity.customer_id == customer_id and (span.role in (Role.MODEL, Role.TOOL) or _unseen(span))
-        ]
-        told = {
+def _told_elsewhere(found: dict[tuple[bytes, int], _Billed]) -> list[tuple[bytes, int]]:
+    """Those that another instrumentation's span of the same customer is the record of.
+
+    Of tools whose tokens such spans tell of, that is noted.
+    """
+    gone = []
+    for customer_id in {billed.identity.customer_id for billed in found.values()}:
+        calls = {
+            call_of(billed.span, billed.node.fuller): billed.node
+            for billed in found.values()
+            if billed.identity.customer_id == customer_id
+            and (billed.span.role in (Role.MODEL, Role.TOOL) or _unseen(billed.span))
+        }
+        seen = {
             agent
             for agent in calls
             if any(tells_of(call, agent) for call in calls if agent.role == Role.AGENT)
         }
-        found += [(call.trace_id, call.span_id) for call in echoes_of(calls) | told]
-    return found
+        echoes = echoes_of(calls)
+        gone += [(call.trace_id, call.span_id) for call in echoes | seen]
+        models = [call for call in calls if call.role == Role.MODEL and call not in echoes]
+        tools = [call for call in calls if call.role == Role.TOOL and call.input + call.output]
+        for tool in tools:
+            if is_told(tool, models, tools):
+                calls[tool].flags |= TOLD
+    return gone
 
 
 def _parent(trace: dict[int, Span], span_id: int) -> int | None:

@@ -57,6 +57,8 @@ def test_toml_says_the_same_as_json(start: Start) -> None:
     [
         ("{", JSON, 400, "MALFORMED_BODY"),
         ("[" * 100_000, JSON, 400, "MALFORMED_BODY"),
+        ('{"base_fee": 1e9999999999999999999}', JSON, 400, "MALFORMED_BODY"),
+        ("base_fee = 1e9999999999999999999", TOML, 400, "MALFORMED_BODY"),
         ("a = ", TOML, 400, "MALFORMED_BODY"),
         (b"\xff", TOML, 400, "MALFORMED_BODY"),
         ("[]", JSON, 422, "INVALID_CATALOG"),

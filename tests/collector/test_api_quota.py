@@ -128,7 +128,7 @@ def test_without_a_metric_the_gravest_quota_answers(collector: Running, acme: st
         ('{"customerId": "ACME", "estimatedQuantity": 1e999}', "not checked: estimatedQuantity: "),
         ('{"customerId": "stranger", "metricName": "pages"}', "customer 'stranger' is not in the catalog"),
         ('{"customerId": "ACME", "metricName": "nothing"}', "there is no billable unit 'nothing'"),
-        ('{"customerId": "ACME", "metricName": "seats"}', "seats has no limit in the plans"),
+        ('{"customerId": "ACME", "metricName": "seats"}', "there is no limit of seats in the plans"),
     ],
 )
 def test_a_check_that_finds_no_quota_allows(collector: Running, acme: str, content: str, reason: str) -> None:

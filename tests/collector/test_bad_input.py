@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from aforo_collector.domain.money import plain
 from aforo_collector.doors.otlp import JSON, PROTOBUF, MalformedBody, Rejection, decode, unpack
+from aforo_collector.doors.otlp_detail import details
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from .engine import NOW_NS, NS, Engine, body, span
 
@@ -166,6 +168,58 @@ def test_any_bytes_are_spans_or_a_malformed_body(data: bytes) -> None:
     assert all(isinstance(item, tuple) for item in found)
 
 
+def sized(tag: int, content: bytes) -> bytes:
+    """A field with its length in front, of up to 127 bytes."""
+    return bytes([tag, len(content)]) + content
+
+
+TEXT = sized(0x0A, b"prompt") + sized(0x12, sized(0x0A, b"\xf0\x9f"))
+UNREADABLE = [
+    ("span", sized(0x2A, b"\xff")), ("span", sized(0x4A, TEXT)), ("span", b"\x2a\x20short"), ("span", b"\x00"),
+    ("resource", sized(0x0A, TEXT)), ("resource", b"\x0a\x20short"), ("scope", sized(0x0A, b"\xff")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "inside"), UNREADABLE)
+def test_a_span_that_cannot_be_read_is_rejected_alone(engine: Engine, of: str, inside: bytes) -> None:
+    """Where a message has its length in front, what is wrong inside costs no other span; a scope none."""
+    parts = {"span": b"", "scope": b"", "resource": b""} | {of: inside}
+    bad = ExportTraceServiceRequest.FromString(
+        body([wrong(trace_id=b"2" * 16, attributes={"gen_ai.usage.input_tokens": 7})])
+    )
+    resource_spans = bad.resource_spans[0]
+    [scope_spans] = resource_spans.scope_spans
+    spans = sized(0x0A, parts["scope"]) + _long(
+        0x12, scope_spans.spans[0].SerializeToString() + parts["span"]
+    )
+    beside = _long(0x0A, sized(0x0A, parts["resource"]) + _long(0x12, spans))
+    data = body([wrong()]) + beside + body([wrong(span_id=b"12345678")])
+    engine.send(data)
+    engine.restart()
+    engine.send(body([span(9, parent_id=1)]))
+
+    billed = 3 if of == "scope" else 2
+    assert engine.query("SELECT count(*) FROM usage_events") == [(billed,)]
+    assert engine.query("SELECT code, position FROM quarantine") == [("MALFORMED_SPAN", 1)] * (3 - billed)
+    assert [one.name for one in details(data, PROTOBUF, {0, 2}).values()] == ["span", "span"]
+
+
+def _long(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    return bytes([tag, size & 127 | 128, size >> 7]) + content
+
+
+def test_half_a_sign_in_a_json_text_costs_nothing() -> None:
+    """A text that was cut between the halves of a sign, as JavaScript does, is read with a mark in its place."""
+    spans = [
+        {"traceId": "1" * 32, "spanId": f"{number:016}", "endTimeUnixNano": str(NOW_NS), "name": name}
+        for number, name in enumerate(("a\ud83d", "ab"), 1)
+    ]
+    data = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
+    assert [getattr(found, "name", found) for found in decode(data, JSON, NOW_NS)] == ["a?", "ab"]
+    assert [one.name for one in details(data, JSON, {0, 1}).values()] == ["a?", "ab"]
+
+
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -177,12 +231,12 @@ JSON_VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(
+@given(JSON_VALUES | st.dictionaries(
     st.sampled_from(["traceId", "spanId", "parentSpanId", "name", "startTimeUnixNano", "attributes", "status"]),
     JSON_VALUES,
 ))  # fmt: skip
 @settings(max_examples=300, deadline=None)
-def test_any_json_span_is_rejected_alone(raw: dict[str, Any]) -> None:
+def test_any_json_span_is_rejected_alone(raw: Any) -> None:
     """A span of wrong types gets a reason; the good one beside it is read."""
     good = {
         "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "chat m-1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ def test_a_key_goes_through_its_life(start: Start, capsys: pytest.CaptureFixture
     code, out, _ = ran(capsys, *on(collector, owner, "revoke", made["id"]))
     assert (code, json.loads(out)["status"]) == (0, "REVOKED")
     assert As(collector, rotated)("GET", "/v1/sessions").status_code == 403
+
+
+def test_one_token_is_revoked_and_its_client_goes_on(
+    start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an argument or from stdin; another token of the client holds, and a wrong key revokes nothing."""
+    collector = start()
+    owner = As(collector, key_said(collector))
+    made = owner.made(customerId="acme", productType="AI_AGENT")
+    tokens = [owner.token(made["clientId"], made["clientSecret"]) for _ in range(3)]
+    asked = ("--endpoint", collector.url, "--api-key")
+    assert ran(capsys, "revoke-token", tokens[0], *asked, "sk_live_wrong")[0] == 1
+    assert ran(capsys, "revoke-token", tokens[0], *asked, owner.secret)[0] == 0
+    monkeypatch.setattr("sys.stdin", StringIO(f"{tokens[1]}\n"))
+    assert ran(capsys, "revoke-token", "-", *asked, owner.secret)[0] == 0
+    found = [As(collector, token, "Authorization")("GET", "/v1/sessions").status_code for token in tokens]
+    assert found == [401, 401, 200]
 
 
 def test_wrong_uses_end_as_the_table_of_exits_says(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,20 @@ def test_names_cannot_play_with_the_terminal(run: Run, collector: Running) -> No
         assert r"[/red]\x1b[2J\t" in out
 
 
+def test_names_cannot_play_with_a_spreadsheet(run: Run) -> None:
+    """What would be a formula in a cell of CSV is text there; every other format has it as it is."""
+    acme = customer()
+    names = [f"{sign}1+1 {acme}" for sign in "=+-@\t"]
+    for name in names:
+        assert run("event", "send", "api_calls", "1", "--customer", acme, "--key", name).code == 0
+    text = run("event", "list", "--customer", acme, "--format", "csv").out
+    assert [row["eventId"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [
+        f"'{n}" for n in names
+    ]
+    found = json.loads(run("event", "list", "--customer", acme, "--format", "json").out)
+    assert [one["eventId"] for one in found] == names
+
+
 def test_a_session_is_closed_by_command(run: Run, acme: str) -> None:
     """`session close` prints the closed session, and may be repeated."""
     for _ in range(2):
@@ -178,6 +192,33 @@ def test_the_catalog_goes_out_and_in_again(run: Run, acme: str, tmp_path: Path) 
         assert (ran.code, "nothing was changed" in ran.err) == (0, True)
 
 
+@pytest.mark.parametrize(("name", "text"), [("a.toml", ""), ("a.toml", 'currency = "USD"'), ("a.json", "{}")])
+def test_an_empty_file_empties_no_catalog_by_mistake(
+    run: Run, acme: str, tmp_path: Path, name: str, text: str
+) -> None:
+    """Exit 2 and the catalog stays, unless that is what was asked for; then it may be applied again."""
+    file = tmp_path / name
+    file.write_text(text)
+    before = run("catalog", "export").out
+    ran = run("catalog", "apply", str(file))
+    assert (ran.code, ran.out) == (2, "")
+    assert "--empty" in ran.err
+    assert run("catalog", "export").out == before
+    for words in (("--empty",), ()):
+        assert run("catalog", "apply", str(file), *words).code == 0
+        assert acme not in run("catalog", "export").out
+
+
+def test_an_amendment_says_what_it_changes(run: Run) -> None:
+    """Without anything to change it is a wrong use, not a success that did nothing."""
+    key = f"{customer()}-key"
+    run("event", "send", "api_calls", "1", "--customer", "acme", "--key", key)
+    ran = run("event", "amend", key)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--quantity" in ran.err
+    assert run("event", "amend", key, "--quantity", "2").code == 0
+
+
 def test_a_wrong_catalog_fails_with_every_problem(run: Run, tmp_path: Path) -> None:
     """Exit 1; the problems are named on stderr with their paths."""
     file = tmp_path / "wrong.toml"
@@ -205,6 +246,7 @@ def test_a_wrong_catalog_fails_with_every_problem(run: Run, tmp_path: Path) -> N
         ("usage query --from 2026-01-02 --to 2026-01-02", 2),
         ("invoice preview a --from yesterday", 2),
         ("catalog apply /no/such/file", 2),
+        ('event send m 1 --customer a --metadata {"x":1e9999999999999999999}', 2),
         ("price show made-up-model", 3),
         ("session list --api-key wrong", 1),
         ("session list --endpoint http://127.0.0.1:9", 5),

@@ -63,6 +63,20 @@ def test_filters_and_outcomes_decide_what_counts(engine: Engine, metadata: str, 
     assert invoice["total"] == amount
 
 
+@pytest.mark.parametrize("odd", ["1e9999999999999999999", "1" + "0" * 5_000], ids=["exponent", "digits"])
+def test_metadata_that_cannot_be_read_costs_its_span_alone(engine: Engine, odd: str) -> None:
+    """A number in it that none can hold is why that one span is rejected; the delivery is not."""
+    metadata = '{"status_code": 200, "x": %s}'
+    made = [
+        readings.recorded(number, "requests", "3", metadata % said, aforo__customer__id="acme")
+        for number, said in enumerate((odd, "1"), 1)
+    ]
+    [receipt] = engine.send(body(made))
+
+    assert receipt.recorded == 1
+    assert [refused.code for refused in receipt.rejections] == ["INVALID_METADATA"]
+
+
 def test_what_was_recorded_is_not_booked_again_when_its_trace_is_looked_at(engine: Engine) -> None:
     """A span below, or an assigned trace, changes nothing of usage that was billed; nor does a filter of today."""
     said = '{"status_code": 200, "executionStatus": "SUCCESS"}'

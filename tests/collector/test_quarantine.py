@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aforo_collector.domain.catalog_file import parse
 from aforo_collector.domain.identity import Identity
-from aforo_collector.service.corrections import NotCorrectable
+from aforo_collector.service.corrections import Corrections, NotCorrectable
 from aforo_collector.service.quarantine import Quarantine
 from aforo_collector.views import instant
 
@@ -104,6 +104,27 @@ def replayed(made: Engine, number: int, **changes: Any) -> Any:
     """What becomes of an event in quarantine that is submitted again."""
     quarantine = Quarantine(made.store, made.intake)
     return work(made, lambda now: quarantine.replay(made.tenant_no, number, changes, now))
+
+
+def test_a_history_says_when_an_event_came() -> None:
+    """What waited in the quarantine came before it was recorded, also once it is amended; what did not wait, then."""
+    with readings.engine() as made:
+        came = instant(made.now_ns)
+        made.submit({**EVENT, "metricName": "nothing"})
+        made.now_ns += 3_600 * 10**9
+        assert replayed(made, *aside(made), metricName="scans").verdict == "recorded"
+        later = instant(made.now_ns)
+        made.submit({**EVENT, "idempotencyKey": "e/2"})
+        made.now_ns += 3_600 * 10**9
+        for key in ("e/1", "e/2"):
+            corrections = Corrections(made.store, made.intake)
+            assert work(made, lambda now: corrections.amend(made.tenant_no, key, {"quantity": 9}, now))  # noqa: B023
+
+        latest = instant(made.now_ns)
+        for key, received in (("e/1", came), ("e/2", later)):
+            history = readings.reading(made).history(made.tenant_no, key) or []
+            assert [view["receivedAt"] for view in history] == [received] * 3
+            assert [view["recordedAt"] for view in history] == [later, latest, latest]
 
 
 NAMED_TWICE = [

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from aforo_collector.domain.aggregation import AGGREGATIONS
-from aforo_collector.domain.catalog_file import parse
+from aforo_collector.domain.catalog_file import export, parse
 from aforo_collector.domain.money import plain
+from aforo_collector.service.checking import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -184,6 +185,8 @@ def test_the_invoice_is_what_the_raw_events_say(
             data.draw(st.permutations(sent + data.draw(st.lists(st.sampled_from(sent), max_size=3)))),
             data,
         )
+        keep_catalog(made)
+        assert check(made.database) == []
         read = readings.reading(made)
         for customer in CUSTOMERS:
             events = [
@@ -205,6 +208,35 @@ def test_the_invoice_is_what_the_raw_events_say(
                 assert entry["eventCount"] == len(of_metric)
                 if entry["metricName"] != "COUNT":
                     assert Fraction(entry["quantity"]) == number_of(of_metric)
+
+
+def keep_catalog(made: Engine) -> None:
+    """Store the catalog that is in force, as a collector has it."""
+    made.store.begin()
+    made.store.put_catalog(made.tenant_no, json.dumps(export(CATALOG)), made.now_ns)
+    made.store.commit(made.policy)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM samples WHERE event_no = 1",
+        "UPDATE samples SET occurred_ns = occurred_ns + 1",
+        "UPDATE samples SET label_no = label_no + 1",
+        "INSERT INTO voided VALUES (1, 2)",
+        "INSERT INTO samples SELECT customer_no, metric_no, occurred_ns, 9, payer_no, 0, 0, value FROM samples",
+        "DELETE FROM used_metrics",
+    ],
+)
+def test_a_check_finds_values_that_are_not_those_of_the_events(damage: str) -> None:
+    """A value that is lost, left over or of another moment or price would be on the bill: it is told."""
+    with readings.engine(CATALOG) as made:
+        keep_catalog(made)
+        event = {"customerId": "acme", "metricName": "MAX", "quantity": 1, "metadata": {"region": "eu"}}
+        made.submit({**event, "idempotencyKey": "1"})
+        assert check(made.database) == []
+        made.query(damage)
+        assert "values" in {finding.check for finding in check(made.database)}
 
 
 def test_a_sample_is_there_exactly_while_its_event_counts() -> None:

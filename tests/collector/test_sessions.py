@@ -12,11 +12,13 @@ import pytest
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.session import Policy, Session
 from aforo_collector.domain.usage import Kind
+from aforo_collector.service.quarantine import Quarantine
 from aforo_collector.store.session_reads import SessionReads
 from aforo_collector.store.session_rows import decode as decode_session
 from aforo_collector.views import session_totals, session_view
 
 from .engine import NOW_NS, NS, Engine, body, span
+from .test_corrections import work
 
 
 @pytest.fixture
@@ -226,6 +228,42 @@ def test_every_end_marker_closes_its_session_however_many_come_at_once(engine: E
 
     assert engine.query("SELECT count(*) FROM sessions WHERE closed_ns > 0") == [(count,)]
     assert len(finals(engine)) == count
+
+
+def end(session_id: str, trace: int = 9, **attributes: Any) -> Any:
+    """A program's own end of a session that names no customer, in a trace of its own."""
+    named = {"aforo.session.id": session_id, "aforo.operation.name": "session_end"}
+    return span(trace, trace=trace, **named | attributes)
+
+
+def test_an_end_marker_without_a_customer_closes_the_only_session_so_called(engine: Engine) -> None:
+    """Who pays may be said by what runs in the session alone; with several customers nobody can tell whose it is."""
+    engine.send(body([end("s-1", 8), chat(1), end("unheard-of", 9)]))
+    assert view(engine)["closeReason"] == "EXPLICIT"
+    assert engine.query("SELECT code, hex(trace_id) FROM quarantine") == [("NO_CUSTOMER", f"{9:032x}")]
+
+    shared = {"aforo.session.id": "s-2"}
+    engine.send(body([chat(2, **shared), chat(3, **shared, **{"aforo.customer.id": "globex"})]))
+    engine.send(body([end("s-2", 10)]))
+    assert len(finals(engine)) == 1
+    assert engine.query("SELECT count(*) FROM quarantine") == [(2,)]
+
+
+def test_an_end_marker_closes_its_session_when_its_customer_becomes_known(engine: Engine) -> None:
+    """Assigned to a customer, or looked at again when its session is there, it closes what it says is over."""
+    engine.send(body([end("s-1"), end("s-2", 8)]))
+    assert finals(engine) == []
+    engine.send(body([chat(1), chat(2, **{"aforo.session.id": "s-2"})]))
+    quarantine = Quarantine(engine.store, engine.intake)
+    first, second = (row[0] for row in engine.query("SELECT quarantine_no FROM quarantine ORDER BY 1"))
+    work(engine, lambda now: quarantine.assign(engine.tenant_no, first, "acme", now))
+    assert view(engine)["closeReason"] == "EXPLICIT"
+    engine.restart()
+    quarantine = Quarantine(engine.store, engine.intake)
+    work(engine, lambda now: quarantine.replay(engine.tenant_no, second, {}, now))
+    assert view(engine, "s-2")["closeReason"] == "EXPLICIT"
+    assert engine.query("SELECT count(*) FROM quarantine") == [(0,)]
+    assert [final["totals"]["modelCalls"] for final in finals(engine)] == [1, 1]
 
 
 def test_two_customers_may_use_the_same_session_id(engine: Engine) -> None:

@@ -98,6 +98,27 @@ def test_the_envelope_alone_makes_an_event(collector: Running, way: Any) -> None
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("/s", "a#b"), ("/s#a", "b")),
+        (("/s", "x" * 300 + "1"), ("/s", "x" * 300 + "2")),
+        (("/" + "s" * 300, "1"), ("/" + "s" * 301, "1")),
+        (("/s", "\N{GRINNING FACE}" * 130 + "1"), ("/s", "\N{GRINNING FACE}" * 130 + "2")),
+    ],
+)
+def test_source_and_id_of_any_length_tell_events_apart(
+    collector: Running, one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    """Two events are never taken for one, and none is refused for what its envelope is called."""
+    acme = name()
+    for accepted in (1, 0):
+        for source, own in (one, other):
+            cloud = {"specversion": "1.0", "type": "api_calls", "subject": acme, "source": source, "id": own}
+            assert took(send_structured(collector, cloud))["accepted"] == accepted
+    assert len(recorded(collector, acme)) == 2
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"specversion": "0.3"}, "specversion"), ({"id": ""}, "id"), ({"source": ""}, "source"), ({"type": ""}, "type"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.collector.running import Running
+from tests.collector.running import Running, Start
 
 from .events import instant, name, recorded, refused, send, took
 
@@ -69,6 +70,51 @@ def test_what_a_call_cost_is_counted_once(collector: Running) -> None:
     more = {"sessionId": session_id, "metadata": {"total_provider_cost": "0.25"}}
     took(send(collector, ONE, compound(acme, *["api_calls"] * 5, **more)))
     assert collector.data(f"/v1/sessions/{session_id}")["totals"]["providerCost"] == "0.25"
+
+
+TOKENS = {"input_tokens": 2, "outputTokens": 2}
+MODEL = {"model": "gpt-4o"}
+
+
+@pytest.mark.parametrize("where", ["metadata", "properties"])
+@pytest.mark.parametrize(
+    ("metrics", "said", "tokens", "cost"),
+    [
+        (("input_tokens", "output_tokens"), MODEL, (2, 2), "0.000025"),
+        (("input_tokens", "output_tokens"), MODEL | TOKENS, (2, 2), "0.000025"),
+        (("steps", "input_tokens", "output_tokens"), MODEL | TOKENS, (2, 2), "0.000025"),
+        (("steps", "output_tokens"), MODEL | TOKENS, (2, 2), "0.000025"),
+        (("input_tokens", "output_tokens"), MODEL | {"total_provider_cost": "0.25"}, (2, 2), "0.25"),
+        (("steps", "input_tokens"), MODEL | TOKENS | {"total_provider_cost": "0.25"}, (2, 2), "0.25"),
+        (("steps", "input_tokens"), MODEL | {"total_provider_cost": None}, (2, 0), "0.000005"),
+        (("steps", "provider_cost"), MODEL | TOKENS | {"total_provider_cost": "2"}, (2, 2), "2"),
+        (("provider_cost", "input_tokens"), MODEL, (2, 0), "2"),
+    ],
+)
+def test_tokens_and_cost_of_a_call_are_counted_once(
+    collector: Running, where: str, metrics: tuple[str, ...], said: dict[str, Any], tokens: Any, cost: str
+) -> None:
+    """Measured, stated beside the measurements, or both: what the call used is in its session once."""
+    acme, session_id = name(), name("session")
+    full = [f"ai_agent.{metric}" for metric in metrics]
+    for names, more in ((full, {}), (metrics, {"productType": "ai_agent"})):
+        sent = compound(acme, *names, sessionId=session_id, **{where: said}, **more)
+        assert took(send(collector, ONE, sent))["accepted"] == len(metrics)
+    totals = collector.data(f"/v1/sessions/{session_id}")["totals"]
+    assert (totals["tokens"]["input"], totals["tokens"]["output"]) == (2 * tokens[0], 2 * tokens[1])
+    assert Decimal(totals["providerCost"]) == 2 * Decimal(cost)
+
+
+def test_a_unit_of_the_catalog_counts_no_tokens_of_a_call(start: Start) -> None:
+    """Whatever it is called: what the call used is told beside it, and counted once all the same."""
+    collector = start("--dev")
+    units = [{"name": "input_tokens"}, {"name": "output_tokens"}]
+    collector.http.put("/v1/catalog", json={"billable_units": units}).raise_for_status()
+    sent = compound("acme", "input_tokens", "output_tokens", sessionId="s", metadata=MODEL | TOKENS)
+    assert took(send(collector, ONE, sent))["accepted"] == 2
+    totals = collector.data("/v1/sessions/s")["totals"]
+    assert (totals["tokens"]["input"], totals["tokens"]["output"]) == (2, 2)
+    assert totals["providerCost"] == "0.000025"
 
 
 @pytest.mark.parametrize(

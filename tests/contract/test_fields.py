@@ -269,6 +269,13 @@ def test_what_is_no_moment_refuses_the_event(collector: Running, value: Any, cod
         took(response)
 
 
+@pytest.mark.parametrize("when", ["1" * 4_000, "0." + "1" * 4_000, f'"2000-01-01T00:00:00.{"0" * 4_000}Z"'])
+def test_what_was_wrong_with_a_time_is_told_shortly(collector: Running, when: str) -> None:
+    """A refusal does not hold all that somebody may write."""
+    body = f'{{"customerId":"{name()}","metricName":"api_calls","quantity":1,"occurredAt":{when}}}'.encode()
+    assert len(send(collector, "/v1/ingest", body).json()["detail"]) < 200
+
+
 def test_an_event_without_a_time_happened_when_it_came(collector: Running) -> None:
     """The server's clock fills in, and the same event sent again later is still a duplicate."""
     acme = name()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.collector.running import Running, Start
 
-from .events import SINGLE, body_for, event, instant, name, recorded, refused, send, took
+from .events import MANY, SINGLE, body_for, event, instant, name, recorded, refused, send, took
 
 
 def counts(data: dict[str, Any]) -> tuple[int, int, int, int]:
@@ -56,6 +57,22 @@ def test_what_is_no_event_is_refused_alone(collector: Running, odd: Any) -> None
     assert len(recorded(collector, acme)) == 1
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["1e9999999999999999999", "1e-9999999999999999999", "1" + "0" * 5_000, r'"\ud83d"', r'{"\udc00": 1}'],
+    ids=["exponent", "small", "digits", "half a character", "half a character's name"],
+)
+@pytest.mark.parametrize("path", [*MANY, "/api/v1/ingest/compound/batch"])
+def test_what_no_value_can_hold_costs_its_event_alone(collector: Running, path: str, odd: str) -> None:
+    """A number or a text that is JSON and nothing more, anywhere in one event: the others are recorded."""
+    acme = name()
+    whole = json.dumps(body_for(path, event(acme), event(acme, metadata={"x": "ODD"}), event(acme)))
+    data = took(send(collector, path, whole.replace('"ODD"', odd).encode()), 202)
+    assert counts(data) == (2, 0, 0, 1)
+    assert [(error["index"], error["code"]) for error in data["errors"]] == [(1, "MALFORMED_EVENT")]
+    assert len(recorded(collector, acme)) == 2
+
+
 @pytest.mark.parametrize("path", SINGLE)
 def test_an_unknown_metric_alone_is_422(collector: Running, path: str) -> None:
     """One event of a metric that the catalog does not have: UNKNOWN_METRIC, naming it; nothing is recorded."""
@@ -64,6 +81,35 @@ def test_an_unknown_metric_alone_is_422(collector: Running, path: str) -> None:
     problem = refused(send(collector, path, body), 422, "UNKNOWN_METRIC")
     assert "unknown_unit" in problem["detail"]
     assert recorded(collector, acme) == []
+
+
+def test_a_tenant_lets_unknown_metrics_wait(start: Start) -> None:
+    """They are accepted and no error, wait in the quarantine, and are recorded from there once, with their unit."""
+    collector = start("--dev")
+    catalog: dict[str, Any] = {"unknown_metrics": "quarantine"}
+    collector.http.put("/v1/catalog", json=catalog).raise_for_status()
+    one, other = event("acme", metricName="early"), event("acme", metricName="early")
+    for path in SINGLE[:2]:
+        data = took(send(collector, path, one), 202)
+        assert (counts(data), data["quarantined"], data["errors"]) == ((1, 0, 0, 0), 1, [])
+    mixed = [event("acme"), other, event("acme", quantity=-1)]
+    data = took(send(collector, "/v1/ingest/batch", {"events": mixed}), 202)
+    assert (counts(data), data["quarantined"]) == ((2, 0, 0, 1), 1)
+    assert [error["index"] for error in data["errors"]] == [2]
+    assert len(recorded(collector, "acme")) == 1
+
+    collector.http.put(
+        "/v1/catalog", json=catalog | {"billable_units": [{"name": "early"}]}
+    ).raise_for_status()
+    for aside in collector.data("/v1/intake/quarantine"):
+        collector.http.post(
+            f"/v1/intake/quarantine/{aside['quarantineId']}/replay", json={}
+        ).raise_for_status()
+    found = [found["idempotencyKey"] for found in recorded(collector, "acme", metricName="early")]
+    assert sorted(found) == sorted([one["idempotencyKey"], other["idempotencyKey"]])
+    balance = collector.data("/v1/intake/balance")
+    outcomes = ("recorded", "duplicates", "conflicts", "rejected")
+    assert balance["received"] == sum(balance[outcome] for outcome in outcomes)
 
 
 def test_a_dry_run_says_what_would_happen(collector: Running) -> None:

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aforo_collector.pipeline.wire_names import snake
+
 from tests.collector.running import Running, Start
 
 from .events import event, instant, name, recorded, refused, send, took
@@ -70,6 +72,8 @@ def test_the_single_unknown_metric(collector: Running) -> None:
         send(collector, "/v1/ingest", event("cust_1", metricName="unknown_unit")), 422, "UNKNOWN_METRIC"
     )
     assert "success" not in problem
+    assert problem["type"] == "https://errors.aforo.ai/unknown-metric"
+    assert problem["title"] == "Unknown metric"
     assert "unknown_unit" in problem["detail"]
 
 
@@ -125,6 +129,9 @@ def test_the_single_event_shape_of_gateways(collector: Running) -> None:
     [one] = recorded(collector, acme)
     assert (one["metricName"], one["quantity"], one["agentId"]) == ("ai_agent.steps", "2", "agent_7")
     assert (one["sessionId"], one["metadata"]["stepIndex"]) == (sample["sessionId"], 4)
+    again = {snake(field): value for field, value in sample.items()} | {"idempotency_key": name("key")}
+    assert took(send(collector, "/v1/ingest/events", again))["accepted"] == 1
+    assert recorded(collector, acme)[1]["metricName"] == "ai_agent.steps"
     for field in ("eventType", "metricKey", "value", "idempotencyKey", "customerId"):
         lacking = {name: value for name, value in sample.items() if name != field}
         problem = refused(send(collector, "/v1/ingest/events", lacking), 400, "MALFORMED_BODY")

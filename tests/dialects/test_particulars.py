@@ -70,6 +70,44 @@ def test_our_attributes_hold_in_every_dialect(spelling: str) -> None:
         assert (span.step_type, span.reported_cost) == ("HANDOFF", "0.25")
 
 
+@pytest.mark.parametrize(
+    ("pool", "name"),
+    [
+        ("cache_read", "cache_read.input_tokens"),
+        ("cache_read", "cache_read_input_tokens"),
+        ("cache_read", "input_tokens.cached"),
+        ("cache_write", "cache_write.input_tokens"),
+        ("cache_write", "cache_creation.input_tokens"),
+        ("cache_write", "cache_creation_input_tokens"),
+        ("cache_write", "cache_write_input_tokens"),
+        ("reasoning", "reasoning.output_tokens"),
+        ("reasoning", "reasoning_tokens"),
+        ("reasoning", "thinking_tokens"),
+        ("reasoning", "output_tokens.reasoning"),
+    ],
+)
+@pytest.mark.parametrize("scope", ["mine", "pydantic-ai", "traceloop.tracer"])
+def test_every_name_of_a_part_is_known_whoever_writes_it(pool: str, name: str, scope: str) -> None:
+    """A part of a total that is not recognised would be billed at the total's price."""
+    said: dict[str, Scalar] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 50,
+        f"gen_ai.usage.{name}": 20,
+    }
+    assert read(Written(scope, "chat", said)).tokens == Tokens(100, 50)._replace(**{pool: 20})
+
+
+@pytest.mark.parametrize("key", ["gen_ai.conversation.id", "gen_ai.session.id", "langfuse.session.id"])
+@pytest.mark.parametrize("scope", ["mine", "pydantic-ai", "traceloop.tracer"])
+def test_every_name_of_a_session_is_known_whoever_writes_it(key: str, scope: str) -> None:
+    """OpenLIT and Langfuse name sessions in ways of their own; a conversation is the better name."""
+    said: dict[str, Scalar] = {"gen_ai.operation.name": "chat", key: "s-1"}
+    assert read(Written(scope, "chat", said)).identity.session_id == "s-1"
+    said |= {"gen_ai.conversation.id": "c-1"}
+    assert read(Written(scope, "chat", said)).identity.session_id == "c-1"
+
+
 def test_usage_recorded_by_hand_may_travel_in_any_scope() -> None:
     """A usage event on a span of somebody's tracer is a usage event."""
     recorded: dict[str, Scalar] = {

@@ -179,6 +179,8 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
             st.lists(st.sampled_from([*sorted(TEMPLATES), "*"]), unique=True, max_size=3)
         ),
     }
+    if draw(st.booleans()):
+        document |= {"unknown_metrics": "quarantine", "backfill_days": draw(st.integers(90, 3_650))}
     kinds = {code: draw(st.sampled_from(PRODUCT_TYPES)) for code in products} if plans else {}
     document["products"] = [
         {"code": code, "type": kind, "rate_plan": draw(st.sampled_from(plans))}

@@ -92,6 +92,8 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
     document = {
         "currency": "dollars",
         "colour": "red",
+        "unknown_metrics": "keep",
+        "backfill_days": "90.5",
         "billable_units": [{"name": "api_calls"}, {"aggregation": "SOME"}],
         "rate_plans": [
             {"code": "a", "prices": [{"metric": "api_calls", "model": "PER_UNIT", "unit_price": 0.1}]},
@@ -112,6 +114,8 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
     for start in (
         "currency: ",
         "colour: unknown key",
+        "unknown_metrics: 'keep' is not one of reject, quarantine",
+        "backfill_days: 90.5 is no whole number from 90 to 3650",
         "billable_units[0].name: 'api_calls' is built in",
         "billable_units[1].name: missing",
         "billable_units[1].aggregation: 'SOME' is not one of COUNT",

@@ -74,6 +74,7 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "ours+openllmetry": EXACT,
         "ours+openinference-openai": EXACT,
         "ours+openllmetry-openai": EXACT,
+        "ours+otel-openai": EXACT,
         "native": EXACT,
         "openinference": UNKNOWN,
         "openllmetry": Expected(Models.UNKNOWN, Tools.UNSEEN),
@@ -81,6 +82,7 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "openllmetry+openllmetry-openai": CLIENT_TOTALS,
         "openinference-openai": CLIENT_ONLY,
         "openllmetry-openai": CLIENT_TOTALS,
+        "otel-openai": CLIENT_ONLY,
     },
     "autogen": {
         "ours": EXACT,
@@ -114,9 +116,14 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "ours+proxy": TOOLS_ONLY,
         "ours+native": TOOLS_ONLY,
         "ours+proxy+native": TOOLS_ONLY,
+        "ours+openinference": TOOLS_ONLY,
+        "ours+openllmetry": TOOLS_ONLY,
         "ours+openinference+openinference-openai": EXACT,
         "ours+proxy+openllmetry-openai": Expected(Models.TOTALS),
+        "ours+otel-openai": EXACT,
         "native": TOOLS_ONLY,
+        "openinference": TOOLS_ONLY,
+        "openllmetry": TOOLS_ONLY,
         "openinference-openai": EXACT,
     },
     "pydantic_ai": {
@@ -130,7 +137,8 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     },
 }
 """By framework and combination. A framework's own tracing (`native`) is on wherever AutoGen or MCP meet the
-tracing of an application, whether it is named or not: they write to it unasked.
+tracing of an application, whether it is named or not: they write to it unasked. OpenLLMetry's instrumentation of
+MCP knows the SDK 1.x only, so it is met in the environment that has that.
 """
 NEEDS = {
     "langchain": ["langchain.agents", "langchain_openai"],

@@ -10,7 +10,7 @@ from typing import Any
 import aforo_sdk
 import pytest
 from aforo_sdk import plugin
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
@@ -202,6 +202,42 @@ def test_a_generators_span_does_not_enclose_its_caller(metered: Sink) -> None:
         assert plugin.current_parent() is None
     found = delivered(metered)
     assert found["execute_tool search"].parent_span_id == found["invoke_agent count_to"].span_id
+
+
+def _who() -> str | None:
+    return plugin.current_identity().customer_id
+
+
+@pytest.mark.parametrize("reads", ["decorated", "wrapped"])
+def test_a_session_that_a_generator_opens_is_its_own(metered: Sink, reads: str) -> None:
+    """It holds in the generator until its block ends, whoever has the thread in between, and never outside."""
+
+    def items() -> Iterator[str | None]:
+        with aforo_sdk.session("inner", customer_id="inner"):
+            yield _who()
+            yield _who()
+        yield _who()
+
+    async def aitems() -> AsyncIterator[str | None]:
+        with aforo_sdk.session("inner", customer_id="inner"):
+            yield _who()
+            yield _who()
+        yield _who()
+
+    async def read() -> list[tuple[str | None, str | None]]:
+        return [(inside, _who()) async for inside in meter(aitems)()]
+
+    meter: Any = aforo_sdk.tool if reads == "decorated" else aforo_sdk.session("s", "outer").wrap
+    with aforo_sdk.session("outer", customer_id="outer"):
+        expected = [("inner", "outer"), ("inner", "outer"), ("outer", "outer")]
+        assert [(inside, _who()) for inside in meter(items)()] == expected
+        assert asyncio.run(read()) == expected
+        left_open = meter(items)()
+        next(left_open)
+        left_open.close()
+        assert _who() == "outer"
+    assert (_who(), baggage.get_all()) == ("acme", {})
+    assert aforo_sdk.flush(10.0)
 
 
 @pytest.mark.parametrize("how", ["close", "collect", "exhaust"])

@@ -208,20 +208,6 @@ def test_rows_in_quarantine_are_taken_back_too(start: Start) -> None:
     assert sorted(events(collector, "kept").values()) == ["1", "2", "3"]
 
 
-def test_old_rows_want_a_backfill_that_is_allowed(collector: Running) -> None:
-    """Rows older than 90 days are told as such, recorded with a window that the setting allows, and no wider."""
-    data = f"customer,metric,quantity,timestamp\nold,api_calls,1,{ago(days=300)}\n".encode()
-    job = upload(collector, "a.csv", data)
-    assert (job["state"], job["errors"]) == ("FAILED", {"TOO_OLD": 1})
-    assert job["problem"]["code"] == "NO_USABLE_ROWS"
-    refused = send(collector, "a.csv", data, backfillDays="401")
-    assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_PARAMETER")
-    assert upload(collector, "a.csv", data, backfillDays="400")["state"] == "COMPLETED"
-    assert upload(collector, "b.csv", data.replace(b",1,", b",2,"), backfillDays="299")["errors"] == {
-        "TOO_OLD": 1
-    }
-
-
 def test_a_job_says_when_its_events_occurred(collector: Running) -> None:
     """First and last moment are those of the events that were recorded."""
     first, last = ago(days=80), ago(minutes=1)

@@ -97,7 +97,8 @@ def test_ndjson_is_read_as_the_standard_library_reads_it(
             assert isinstance(row.event, Refusal)
             assert row.event.code == "MALFORMED_ROW"
         else:
-            said = value.get("event_id") not in (None, "")
+            key = value.get("event_id")
+            said = key is not None and not (isinstance(key, str) and not key.strip())
             assert dict(row.event) == value | ({} if said else {"idempotencyKey": f"{ORIGIN}:{row.line:012}"})
 
 
@@ -284,6 +285,18 @@ def test_a_header_that_says_too_little_is_told(data: bytes, code: str, columns: 
     with pytest.raises(UnreadableFile) as raised:
         parts(data, CSV, layout=Layout(ORIGIN, columns))
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize("odd", ["1e9999999999999999999", "1" + "0" * 5_000], ids=["exponent", "digits"])
+@pytest.mark.parametrize("form", [CSV, NDJSON])
+def test_a_number_that_none_can_hold_costs_its_row_alone(form: str, odd: str) -> None:
+    """Such a number in the metadata of one row is that row's refusal; the rows around it are read."""
+    if form == CSV:
+        lines = ["customerId,metricName,quantity,metadata", "a,m,1,", f'a,m,1,"{{""x"":{odd}}}"', "a,m,2,"]
+    else:
+        lines = ['{"quantity":1}', f'{{"quantity":1,"metadata":{{"x":{odd}}}}}', '{"quantity":2}']
+    found = [row.event for row in rows(parts("\n".join(lines).encode(), form))]
+    assert [isinstance(event, Refusal) for event in found] == [False, True, False]
 
 
 def test_numbers_are_exact_and_odd_ones_refused() -> None:

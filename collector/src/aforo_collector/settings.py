@@ -74,7 +74,9 @@ class Settings:
         "Largest uploaded file in bytes; unpacked, forty times as much.",
     )
     backfill_days_max: int = _setting(
-        90, "AFORO_BACKFILL_DAYS_MAX", "How old rows of an upload may be that asks for it, in days; to 3650."
+        90,
+        "AFORO_BACKFILL_DAYS_MAX",
+        "How old rows of an upload may be that asks for it, in days; to 3650. For tenants that do not say.",
     )
 
     @property

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +11,7 @@ import aforo_autogen
 import aforo_sdk
 import pytest
 from aforo_autogen.ag2 import AforoAG2Middleware
+from aforo_sdk import notices
 from ag2 import Agent
 from ag2.aggregate import AggregateTrigger, WorkingMemoryAggregate
 from ag2.compact import CompactTrigger, SummarizeCompact
@@ -150,7 +153,7 @@ def test_sub_agents(spans: ReadSpans) -> None:
 
     asyncio.run(main())
     seen = spans()
-    chats = seen.named("chat stub-1")
+    chats = [span for span in seen if span["gen_ai.operation.name"] == "chat"]
     assert sorted(tokens(span)[0] or 0 for span in chats) == [0, 10, 40]
     (inner,) = [span for span in chats if span["gen_ai.agent.name"] == "helper"]
     assert seen.path(inner) == [
@@ -259,6 +262,34 @@ def test_a_way_in_that_disappeared(
     monkeypatch.undo()
     asyncio.run(agent.ask("go"))
     assert len(spool()) == 2
+
+
+def test_a_way_in_that_takes_other_arguments(
+    spool: ReadSpans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where AG2 asks for other arguments there is one warning with version and part, and agents run as ever."""
+
+    @asynccontextmanager
+    async def other(self: Agent, event: Any, turn: Any) -> AsyncIterator[Any]:
+        yield turn
+
+    monkeypatch.setattr(Agent, "_drive_scope", other)
+    with caplog.at_level(logging.WARNING, "aforo_sdk"):
+        aforo_autogen.instrument()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"ag2 {version('ag2')} has no Agent as it is known (")
+    assert "_drive_scope takes no additional_middleware and no context" in record.getMessage()
+    assert Agent._drive_scope is other
+
+
+def test_agents_whose_middleware_has_another_form(spans: ReadSpans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that we cannot look into runs as ever, and the trouble is counted."""
+    agent = Agent("a", config=config(says()))
+    before = notices.counters().get("autogen_metering_errors", 0)
+    monkeypatch.setattr(Agent, "middleware", ("an entry of another form",), raising=False)
+    assert asyncio.run(agent.ask("go")).body == "done"
+    assert notices.counters()["autogen_metering_errors"] == before + 1
+    notices._counters["autogen_metering_errors"] = before
 
 
 @pytest.mark.skipif(version("openai").startswith("2."), reason="AG2's client needs a later openai")

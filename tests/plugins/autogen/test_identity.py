@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import logging
 import threading
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import aforo_sdk
+import pytest
 from aforo_autogen import instrument, scopes
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.teams import RoundRobinGroupChat, SelectorGroupChat
@@ -100,6 +103,20 @@ def test_two_sessions_on_one_runtime(spans: ReadSpans) -> None:
             f"invoke_agent {name}_member",
             f"invoke_workflow {name}",
         ]
+
+
+def test_a_runtime_that_does_not_say_who_receives(
+    spans: ReadSpans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the receiver of a message cannot be known, one warning names the version and what that costs; runs on a
+    runtime of their own are billed as ever.
+    """
+    monkeypatch.delattr("autogen_core.MessageHandlerContext")
+    with caplog.at_level(logging.WARNING, "aforo_sdk"):
+        asyncio.run(team("alone").run(task="go"))
+    (record,) = caplog.records
+    assert f"no MessageHandlerContext any more (autogen-core {version('autogen-core')}" in record.getMessage()
+    assert len(billed(spans())) == 5
 
 
 def test_a_selector_on_a_shared_runtime(spans: ReadSpans) -> None:

@@ -14,8 +14,9 @@ import pytest
 from aforo_autogen import instrument, instrumentor, uninstrument
 from aforo_sdk import notices
 from autogen_agentchat import base
+from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
-from autogen_core.tools import BaseTool
+from autogen_core.tools import BaseTool, FunctionTool
 
 from tests.plugins.autogen.clients import Bare, Scripted, says
 from tests.plugins.spool import ReadSpans
@@ -154,8 +155,52 @@ def test_a_method_that_changed_its_shape(spans: ReadSpans, caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING, "aforo_sdk"):
         assert asyncio.run(Changed().create_stream([])) == "no stream"
         assert asyncio.run(Changed().create_stream([])) == "no stream"
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    assert (
+        f"Changed.create_stream returned no stream (autogen-core {version('autogen-core')}"
+        in record.getMessage()
+    )
     assert spans() == []
+
+
+def test_plain_functions_for_coroutine_functions(spans: ReadSpans, caplog: pytest.LogCaptureFixture) -> None:
+    """A method that hands a coroutine on is the call that runs there; one that gives nothing to await runs as it is,
+    with one warning.
+    """
+
+    class Decorated(Scripted):
+        def create(self, messages: Any, **options: Any) -> Any:
+            return super().create(messages, **options)
+
+    class Changed(Scripted):
+        def create(self, messages: Any, **options: Any) -> Any:
+            return "at once"
+
+    assert asyncio.run(Decorated().create([])).content == "done"
+    assert spans().one("chat")["aforo.usage.quality"] == "reported"
+    with caplog.at_level(logging.WARNING, "aforo_sdk"):
+        assert [Changed().create([]) for _ in range(2)] == ["at once"] * 2
+    (record,) = caplog.records
+    assert "Changed.create returned nothing to await (autogen-core " in record.getMessage()
+    assert len(spans()) == 1
+
+
+def test_a_tool_that_cannot_be_copied(spans: ReadSpans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool of a plain function that has changed its form runs all the same, and its call is counted."""
+
+    def lookup(city: str) -> str:
+        return city
+
+    def refuse(self: Any, protocol: Any) -> Any:
+        raise TypeError("this tool is one of a kind")
+
+    before = notices.counters().get("autogen_metering_errors", 0)
+    monkeypatch.setattr(FunctionTool, "__reduce_ex__", refuse)
+    tool = FunctionTool(lookup, "Look a city up.")
+    assert asyncio.run(tool.run_json({"city": "Oslo"}, CancellationToken())) == "Oslo"
+    assert not spans().one("execute_tool lookup").failed
+    assert notices.counters()["autogen_metering_errors"] == before + 1
+    notices._counters["autogen_metering_errors"] = before
 
 
 def test_errors_of_metering_stay_here(

@@ -175,6 +175,49 @@ def test_a_field_that_is_gone(
     assert "LLMCallCompletedEvent.vanished: tokens may be missing" in line
 
 
+def test_parts_that_have_changed(
+    spans: ReadSpans, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A part of CrewAI that takes other arguments, or has another form, costs one warning each that names version
+    and part; the program runs on, and what does not hang on it is metered.
+    """
+    emit = CrewAIEventsBus.emit
+
+    def emit_more(self: Any, source: Any, event: Any, *, urgent: bool = False) -> Any:
+        return emit(self, source, event)
+
+    def register(point: Any, *, hook: Any) -> None:
+        raise AssertionError("never called with a hook")
+
+    monkeypatch.setattr(CrewAIEventsBus, "emit", emit_more)
+    monkeypatch.setattr(hooks, "register_hook", register)
+    notices.forget()
+    with caplog.at_level(logging.WARNING, "aforo_sdk"):
+        aforo_crewai.instrument()
+        event = CrewKickoffStartedEvent(crew_name="urgent", inputs=None)
+        contextvars.copy_context().run(crewai_event_bus.emit, source=Team(), event=event, urgent=True)
+        monkeypatch.setattr(instrumentor, "_equip", len)  # stands for a loop in another form
+        assert str(crew(model(server)).kickoff()) == "done"
+        aforo_crewai.uninstrument()
+    lines = [record.getMessage() for record in caplog.records if record.name == "aforo_sdk"]
+    named = [line.partition(" with crewai 1.")[0] for line in lines]
+    assert named == ["aforo-crewai: register", "aforo-crewai: emit"]
+    assert spans().one("invoke_workflow urgent")
+
+
+def test_a_loop_without_hooks(
+    metered: ReadSpans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a silent model cannot be seen any more, one warning names version and part."""
+    notices.forget()
+    with caplog.at_level(logging.WARNING, "aforo_sdk"):
+        instrumentor._equip(type("AgentExecutor", (), {"llm": object()})())
+        instrumentor._equip(type("AgentExecutor", (), {"llm": object(), "after_llm_call_hooks": []})())
+    lines = [record.getMessage() for record in caplog.records if record.name == "aforo_sdk"]
+    assert [line.startswith("aforo-crewai: crewai 1.") for line in lines] == [True, True]
+    assert "AgentExecutor.before_llm_call_hooks: models that emit no events" in lines[0]
+
+
 def test_trouble_of_ours(
     metered: ReadSpans, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import pytest
 from aforo_langchain import AforoCallbackHandler
+from aforo_langchain.mapping import is_tool_error
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
@@ -130,6 +132,45 @@ def test_failing_tool_in_an_agent(spans: ReadSpans) -> None:
     seen = spans()
     assert seen.one("execute_tool broken")["error.type"] == "KeyError"
     assert seen.one("invoke_agent researcher")["error.type"] == "KeyError"
+
+
+def test_tool_that_fails_by_a_command(spans: ReadSpans) -> None:
+    """A tool whose command brings the message that it failed is a failed call; those of others are theirs."""
+
+    @tool
+    def gives_up(word: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[str]:
+        """Fail without raising."""
+        return Command(update={"messages": [ToolMessage(word, tool_call_id=tool_call_id, status="error")]})
+
+    @tool
+    def goes_on(word: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> list[Command[str]]:
+        """Tell of another call's failure, and succeed."""
+        before = ToolMessage("no", tool_call_id="another", status="error")
+        return [Command(update={"messages": [before, ToolMessage(word, tool_call_id=tool_call_id)]})]
+
+    ask(
+        agent(
+            asks(("gives_up", {"word": "a"}), ("goes_on", {"word": "b"})),
+            says("done"),
+            tools=[gives_up, goes_on],
+        )
+    )
+    seen = spans()
+    assert (seen.one("execute_tool gives_up")["error.type"]) == "tool_error"
+    assert seen.one("execute_tool goes_on").failed is False
+
+
+@pytest.mark.parametrize("shape", [dict, list, tuple, SimpleNamespace])
+def test_every_shape_of_a_state_update(shape: type) -> None:
+    """A message that says a call failed is found in each shape that a command's state update may have."""
+    message = ToolMessage("no", tool_call_id="own", status="error")
+    update = (
+        shape(messages=[message]) if shape in (dict, SimpleNamespace) else shape([("messages", [message])])
+    )
+    assert is_tool_error(Command(update=update), "own".__eq__)
+    assert is_tool_error(Command(update=[message]), "own".__eq__)
+    assert not is_tool_error(Command(update=update), "another".__eq__)
+    assert not is_tool_error(Command(), "own".__eq__)
 
 
 def test_hand_off(spans: ReadSpans) -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
+import aforo_sdk
 import fastmcp
 import pytest
 from aforo_mcp import metered_tool, report_cost
@@ -99,6 +100,29 @@ def test_every_kind_of_callable(spans: ReadSpans) -> None:
     ]
 
 
+def test_a_coroutine_that_is_handed_on_is_the_call(spans: ReadSpans) -> None:
+    """A plain function that returns a coroutine has ended when that has: as that failed, with what it reported."""
+
+    async def inner(city: str) -> str:
+        report_cost("0.25")
+        await asyncio.sleep(0)
+        raise TimeoutError(city)
+
+    @functools.wraps(inner)
+    def outer(city: str) -> Any:
+        return inner(city)
+
+    async def call() -> None:
+        async with connect(server) as call_tool:
+            await call_tool("slow", {"city": "Rome"})
+
+    server = fastmcp.FastMCP("tools")
+    server.tool(name="slow")(metered_tool("slow")(outer))
+    asyncio.run(call())
+    (span,) = spans()
+    assert (span["error.type"], span["aforo.provider_cost"]) == ("TimeoutError", "0.25")
+
+
 def test_generators(spans: ReadSpans) -> None:
     """A generator stays one, and its call lasts until it is exhausted."""
 
@@ -122,6 +146,36 @@ def test_generators(spans: ReadSpans) -> None:
         asyncio.run(listen())
     first, second = spans()
     assert (first["aforo.provider_cost"], second["error.type"]) == ("1", "LookupError")
+
+
+def test_generators_do_not_enclose_their_caller(spans: ReadSpans) -> None:
+    """What a generator meters hangs under its call; what its caller does between items does not."""
+
+    @metered_tool(customer_id="globex")
+    def count() -> Iterator[int]:
+        for number in range(2):
+            aforo_sdk.step("inside")(str)(number)
+            yield number
+
+    @metered_tool(customer_id="globex")
+    async def count_slowly() -> AsyncIterator[int]:
+        for number in count():
+            yield number
+
+    async def listen() -> None:
+        async for number in count_slowly():
+            aforo_sdk.step("between")(str)(number)
+
+    for number in count():
+        aforo_sdk.step("between")(str)(number)
+    asyncio.run(listen())
+    seen = spans()
+    between, inside = seen.named("step between"), seen.named("step inside")
+    assert [(span.parent, span["aforo.customer.id"]) for span in between] == [("", "acme")] * 4
+    assert [seen.path(span)[-2] for span in inside] == [
+        *["tools/call count"] * 2, *["tools/call count_slowly"] * 2,
+    ]  # fmt: skip
+    assert {span["aforo.customer.id"] for span in inside} == {"globex"}
 
 
 def test_the_name_that_is_billed(spans: ReadSpans) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import fastmcp.server.dependencies
@@ -55,7 +56,8 @@ def test_errors_of_metering(
     assert (added.content[0].text, failed(refused)) == ("2", True)
     layers = 2 if kind.endswith("both") and moment == "open_call" else 1
     assert notices.counters()["mcp_metering_errors"] == 2 * layers
-    assert len([record for record in caplog.records if "was not metered" in record.message]) == 1
+    (line,) = [record.message for record in caplog.records if "was not metered" in record.message]
+    assert f"mcp {version('mcp')}, fastmcp {version('fastmcp')}" in line
     assert not spans()
     notices.forget()
 

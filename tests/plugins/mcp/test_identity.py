@@ -6,7 +6,11 @@ from typing import Any, ClassVar
 
 import aforo_sdk
 import pytest
+from aforo_collector.dialects.values import TEXT_LENGTH_MAX
 from aforo_mcp import AforoMiddleware, metered_tool
+from aforo_mcp.calls import session_of
+from aforo_mcp.proxy_calls import Parked, Payment
+from aforo_mcp.proxy_exchange import Sessions
 from aforo_mcp.requests import request_of
 from aforo_mcp.terms import Terms
 from aforo_sdk import runtime
@@ -176,6 +180,28 @@ def test_legacy_session(spans: ReadSpans, version: str | None, session: str | No
     request = request_of(http(version, mcp_session_id="h-1"))
     assert Terms(Identity()).payer(request).session_id == session
     assert Terms(Identity(session_id="s-1")).payer(request).session_id == "s-1"
+
+
+def test_a_session_whose_id_is_too_long_for_one(spans: ReadSpans) -> None:
+    """A JWT may be the id of a session: proxy and server bill it alike, under a name that the collector takes."""
+    token, other = "eyJ" + "x" * 400, "eyJ" + "x" * 399 + "y"
+    served = Terms(Identity()).payer(request_of(http("2025-11-25", mcp_session_id=token))).session_id
+    connection = Sessions(Payment(Identity()), Parked()).named(token)
+    connection.request(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}')
+    connection.reply(b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}')
+    (span,) = spans()
+    assert served == span["aforo.session.id"] != session_of(other)
+    assert len(served or "") in range(1, TEXT_LENGTH_MAX + 1)
+
+
+@pytest.mark.parametrize("length", [255, 256])
+def test_the_longest_id(spans: ReadSpans, length: int) -> None:
+    """What the collector would refuse is not taken for a name, wherever a request says it."""
+    meta = {"customerId": "c" * length, "sessionId": "s" * length}
+    told = request_of(Anything(session=None, request_id=1, meta=meta, request=None))
+    found = Terms(Identity()).payer(told)
+    taken = ("c" * length, "s" * length) if length <= TEXT_LENGTH_MAX else ("acme", None)
+    assert (found.customer_id, found.session_id) == taken
 
 
 def test_no_customer(spans: ReadSpans, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,7 +50,7 @@ def _document(body: bytes, content_type: str) -> Any:
             return tomllib.loads(body.decode("utf-8-sig"), parse_float=Decimal)
         if content_type == "application/json":
             return json.loads(body, parse_float=Decimal, parse_constant=str, object_pairs_hook=_table)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise Problem(400, "MALFORMED_BODY", f"{error}; nothing was changed") from None
     detail = f"content type {content_type or 'none'}; send application/json or application/toml"
     raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", detail)

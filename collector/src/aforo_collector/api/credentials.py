@@ -18,7 +18,6 @@ from .problems import Problem
 
 DEVELOPMENT_KEY = "sk_test_dev"
 """What everybody knows; it opens a development collector alone, which needs no key anyway."""
-RATE_LIMITED = "https://errors.aforo.ai/rate-limited"
 _FORBIDDEN = ("CREDENTIAL_REVOKED", "CREDENTIAL_SUSPENDED")
 
 
@@ -124,7 +123,7 @@ class Credentials:
             429,
             "RATE_LIMITED",
             f"the key may make {limit} requests a minute; nothing was read or recorded, go on after {wait_s} s",
-            members={"type": RATE_LIMITED, "retryAfter": wait_s},
+            members={"retryAfter": wait_s},
             retry_after=str(wait_s),
             x_ratelimit_limit=str(limit),
             x_ratelimit_remaining="0",

@@ -1,6 +1,7 @@
 """Usage events over HTTP, answered after the commit.
 
-    200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …}
+    200/202   data: {accepted, duplicates, failed, errors: [{index, message, code, field}], killedSessionIds, …},
+              `quarantined` of what was accepted where the catalog says so of unknown metrics
     400       the body, or the one event in it, is not what the route takes      401   unknown key
     403       a key that may not send
     409       the idempotency key of a single event was used for other contents
@@ -28,6 +29,7 @@ from aforo_collector.domain.submission import CONFLICT, REJECTED, Fate, IntakeRe
 from aforo_collector.doors import events
 from aforo_collector.doors.events import Found, MalformedEvents, Place
 from aforo_collector.doors.otlp import BodyTooLarge, MalformedBody, unpack
+from aforo_collector.service.submissions import QUARANTINE
 from aforo_collector.service.writer import QueueFull
 
 from .access import INGEST
@@ -80,12 +82,12 @@ def _batch(content_type: str, headers: Mapping[str, str]) -> Reader:
 
 
 async def _one(request: Request, choose: Chooser) -> Response:
-    """A route of one event: what is wrong with it is the answer."""
+    """A route of one event: what is wrong with it is the answer, 202 if it waits in the quarantine."""
     found, report = await _submitted(request, choose)
     for fate in report.fates:
         if fate.verdict in (CONFLICT, REJECTED) and not report.recorded + report.duplicates:
             raise _problem(fate)
-    return _answer(request, 200, _data(found, report))
+    return _answer(request, 202 if _waiting(report) else 200, _data(found, report))
 
 
 async def _many(request: Request, choose: Chooser) -> Response:
@@ -150,7 +152,19 @@ async def _deliver(
         raise busy(str(error)) from None
     except (sqlite3.Error, OSError, MemoryError) as error:  # a full disk, a lock: only waiting helps
         raise busy(f"the store cannot be written to ({error})") from None
+    if desk.catalogs.catalog(caller.tenant.tenant_no).unknown_metrics == QUARANTINE:
+        report = report._replace(fates=list(map(_patient, report.fates)))
     return found[0], report
+
+
+def _patient(fate: Fate) -> Fate:
+    """The fate of an event whose unit may come yet, and that waits for it: no error to its sender."""
+    refused = fate.refusal is not None and fate.refusal.code in _UNPROCESSABLE
+    return fate._replace(verdict=QUARANTINE) if refused else fate
+
+
+def _waiting(report: IntakeReport) -> int:
+    return sum(fate.verdict == QUARANTINE for fate in report.fates)
 
 
 def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
@@ -164,16 +178,19 @@ def _data(read: _Read, report: IntakeReport) -> dict[str, Any]:
         for index, fate in enumerate(report.fates)
         if fate.key.startswith("minted-")
     ]
+    waiting = _waiting(report)
     data: dict[str, Any] = {
-        "accepted": report.recorded,
+        "accepted": report.recorded + waiting,
         "duplicates": report.duplicates,
         "conflicts": report.conflicts,
-        "failed": report.conflicts + report.rejected,
+        "failed": report.conflicts + report.rejected - waiting,
         "errors": errors,
         "killedSessionIds": list(report.killed_session_ids),
     }
     if minted:
         data["mintedKeys"] = minted
+    if waiting:
+        data["quarantined"] = waiting
     return data
 
 

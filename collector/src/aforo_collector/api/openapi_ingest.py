@@ -88,9 +88,11 @@ _OUTCOME: Final = _object(
         "errors": {"type": "array", "items": _ERROR},
         "killedSessionIds": {"type": "array", "items": {"type": "string"}},
         "mintedKeys": {"type": "array", "items": _MINTED},
+        "quarantined": _COUNT,
         "dryRun": {"const": True},
     },
-    "What became of the events; `failed` counts conflicts too.",
+    "What became of the events; `failed` counts conflicts too, and `accepted` what is `quarantined`: events of unknown"
+    " metrics, where the catalog lets them wait.",
 )
 SCHEMAS: Final[_Schema] = {
     "UsageEvent": _object(
@@ -178,7 +180,14 @@ def _aliases(path: str) -> tuple[str, ...]:
 def _operation(path: str) -> dict[str, Any]:
     summary, bodies = _BODIES.get(path) or _BODIES[path.removeprefix("/api")]
     many = path.endswith("batch")
-    answer = {"description": "Committed.", "content": {_JSON: {"schema": _ref("IntakeOutcome")}}}
+    content = {_JSON: {"schema": _ref("IntakeOutcome")}}
+    answers = {"202": {"description": "Committed.", "content": content}}
+    if not many:
+        waits = {
+            "description": "Committed to the quarantine, where it waits for its metric.",
+            "content": content,
+        }
+        answers = {"200": answers["202"], "202": waits}
     problem = {PROBLEM: {"schema": _ref("Problem")}}
     return {
         "tags": ["ingest"],
@@ -190,7 +199,7 @@ def _operation(path: str) -> dict[str, Any]:
             "content": {kind: {"schema": body} for kind, body in bodies.items()},
         },
         "responses": {
-            "202" if many else "200": answer,
+            **answers,
             **{
                 status: {"description": told, "content": problem}
                 for status, told in _PROBLEMS.items()

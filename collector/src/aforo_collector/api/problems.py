@@ -29,6 +29,8 @@ from aforo_collector.service.writer import QueueFull
 logger = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
+_TYPES = "https://errors.aforo.ai/"
+"""What the types of problems begin with in the contract; a problem's own follows from its code."""
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 400: "BAD_REQUEST"}
 _PROBLEMS_SHOWN_MAX = 20
 
@@ -60,8 +62,8 @@ class Problem(Exception):
 def problem_response(problem: Problem, request: Request) -> Response:
     """The document of a problem."""
     document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
+        "type": f"{_TYPES}{problem.code.lower().replace('_', '-')}",
+        "title": problem.code.replace("_", " ").capitalize(),
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,

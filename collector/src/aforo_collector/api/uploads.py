@@ -19,7 +19,6 @@ from aforo_collector.doors.uploads.reading import CSV
 from aforo_collector.doors.uploads.rows import UnreadableFile
 from aforo_collector.pipeline.wire_names import TEXT_LENGTHS
 from aforo_collector.service.uploads import JobNotOver, PartlyTakenBack
-from aforo_collector.settings import Settings
 from aforo_collector.store.upload_files import IncomingFile
 from aforo_collector.views.upload import report_view, upload_view
 from aforo_collector.views.upload_page import ROWS_SHOWN_MAX, report_page
@@ -70,7 +69,8 @@ async def upload(request: Request, desk: AtDesk, caller: OfCaller) -> Answer:
     upload_id, incoming = await to_thread.run_sync(desk.uploads.receive)
     try:
         await _receive(request, form, incoming, desk.settings.upload_bytes_max)
-        asked = _asked(form, desk.settings)
+        allowed_days = desk.catalogs.catalog(caller.tenant.tenant_no).backfill_days
+        asked = _asked(form, allowed_days or desk.settings.backfill_days_max)
         job, repeated = await to_thread.run_sync(
             _queue, desk, caller, upload_id, incoming, form.file_name, asked, limiter=_examining
         )
@@ -126,18 +126,18 @@ def _queue(
     return desk.uploads.queue(wanted, incoming)
 
 
-def _asked(form: UploadForm, settings: Settings) -> dict[str, Any]:
+def _asked(form: UploadForm, backfill_days_max: int) -> dict[str, Any]:
     """What the fields of the form say, by field of `Upload`; raises `Problem` 422."""
     fields = form.fields
     dry_run = _SWITCH.get(fields.get("dryRun", "").lower())
     if dry_run is None:
         raise _invalid("dryRun", "is true or false")
     backfill_days = _number(fields, "backfillDays", 3_650) or 0
-    if backfill_days > settings.backfill_days_max:
+    if backfill_days > backfill_days_max:
         raise _invalid(
             "backfillDays",
-            f"{backfill_days} is more than the {settings.backfill_days_max} days that this collector allows"
-            " (`aforo serve --backfill-days-max`)",
+            f"{backfill_days} is more than the {backfill_days_max} days that are allowed (`backfill_days` of the"
+            " catalog, else `aforo serve --backfill-days-max`)",
         )
     return {
         "columns": _column_map(fields.get("columnMap", "")),

@@ -121,7 +121,9 @@ class Client:
                 if answer.get("code") == "INVALID_CATALOG"
                 else _EXITS.get(response.status_code, FAILED)
             )
-            raise Failure(code, str(answer.get("detail", response.reason_phrase)))
+            # OAuth has errors of its own shape.
+            said = answer.get("detail") or answer.get("error_description") or response.reason_phrase
+            raise Failure(code, str(said))
         return answer
 
 

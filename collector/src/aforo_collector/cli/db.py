@@ -37,7 +37,7 @@ def db() -> None:
 @click.option("--rebuild", is_flag=True, help="First count roll-ups and posting lists anew from the events.")
 @formatted
 def check(data: str, rebuild: bool, shape: str) -> int:
-    """Roll-ups and posting lists equal the usage events, the books balance; exits with 1 if not."""
+    """Sums, posting lists and values are those of the usage events, the books balance; exits with 1 if not."""
     from aforo_collector.service import checking
 
     with _opened(Path(data).expanduser()) as database:
@@ -49,7 +49,7 @@ def check(data: str, rebuild: bool, shape: str) -> int:
         print_list([finding._asdict() for finding in found], shape, ("check", "detail"))
     if found:
         return FAILED
-    print("roll-ups and posting lists equal the usage events; the books balance", file=sys.stderr)
+    print("roll-ups, posting lists and values equal the usage events; the books balance", file=sys.stderr)
     return OK
 
 

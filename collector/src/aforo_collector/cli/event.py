@@ -18,6 +18,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 _HISTORY = (
+    "receivedAt",
     "recordedAt",
     "type",
     "eventNo",
@@ -150,6 +151,8 @@ def amend(
         "metadata": _object(metadata),
     }
     changes = {name: value for name, value in said.items() if value is not None}
+    if not changes:
+        raise Failure(USAGE, "say what is to be changed, like --quantity 5. Nothing was sent.")
     print_list(client.send(f"/v1/usage-events/{segment(event_id)}/amend", changes), shape, _HISTORY)
 
 
@@ -163,7 +166,7 @@ def _number(text: str) -> Decimal:
 def _object(text: str | None) -> Any:
     try:
         found = json.loads(text, parse_float=Decimal) if text else None
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise Failure(USAGE, f"--metadata is not JSON: {error}. Nothing was sent.") from None
     if found is not None and not isinstance(found, dict):
         raise Failure(USAGE, "--metadata is not a JSON object. Nothing was sent.")

@@ -1,10 +1,11 @@
-"""`aforo key create|list|rotate|revoke|recover`: API keys and clients."""
+"""`aforo key create|list|rotate|revoke|revoke-token|recover`: API keys and clients."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -14,10 +15,11 @@ from .printing import formatted, print_list, print_one
 
 _COLUMNS = ("id", "name", "type", "environment", "status", "customerId", "accessorId", "scopes", "lastUsedAt")
 _KEY = "/v1/api-keys"
+_STDIN = "-"
 
 
 def main(argv: list[str]) -> int:
-    """Make, list and end API keys: create, list, rotate, revoke, recover."""
+    """Make, list and end API keys: create, list, rotate, revoke, revoke-token, recover."""
     return run(key, "key", argv)
 
 
@@ -120,3 +122,14 @@ def revoke(client: Client, key_id: str, at: str | None, shape: str) -> None:
     """End KEY_ID for good, with every token that was issued for it."""
     body = {"at": at} if at else {}
     print_one(client.send(f"{_KEY}/{segment(key_id)}/revoke", body), shape)
+
+
+@key.command("revoke-token")
+@click.argument("token")
+@asking
+def revoke_token(client: Client, token: str) -> None:
+    """End one access TOKEN at once, `-` to read it from stdin; its client goes on."""
+    given = sys.stdin.readline() if token == _STDIN else token
+    body = urlencode({"token": given.strip()}).encode()
+    client.request("POST", "/oauth/revoke", body, {"Content-Type": "application/x-www-form-urlencoded"})
+    print("the token opens nothing any more", file=sys.stderr)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
+from aforo_collector.views.upload import harmless
+
 FORMATS = ("table", "json", "ndjson", "csv")
+_NUMBER = re.compile(r"-[0-9.]+")
 
 formatted = click.option(
     "--format",
@@ -97,4 +101,10 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerows([_written(row.get(column)) for column in columns] for row in rows)
+
+
+def _written(value: Any) -> str:
+    """A cell of CSV: names come from anywhere, and what a spreadsheet would run is only text; numbers stay."""
+    text = _cell(value)
+    return text if _NUMBER.fullmatch(text) else harmless(text)

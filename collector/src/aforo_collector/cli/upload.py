@@ -139,8 +139,7 @@ def _print(client: Client, job: dict[str, Any], shape: str) -> None:
     if shape == "table":
         _print_tables(client, job)
     elif shape == "csv":
-        rows = _rows(client, job, None)
-        print_list([{name: _safe(value) for name, value in row.items()} for row in rows], shape, _ROW)
+        print_list(_rows(client, job, None), shape, _ROW)
     else:
         print_one({**job, "rows": _rows(client, job, None)}, shape)
 

@@ -226,7 +226,7 @@ def _read(file: Path) -> dict[str, Any]:
         text = file.read_text()
         is_json = file.suffix.lower() == ".json"
         found = (json if is_json else tomllib).loads(text, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise Failure(USAGE, f"{file} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise Failure(USAGE, f"{file} is no table")

@@ -8,13 +8,12 @@ leaves the thinking out.
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from aforo_sdk import conventions as c
 
 from .values import Attributes, Plain
-from .vocabulary import TOKENS, Dialect, Names, Restated, counted, stated
+from .vocabulary import Dialect, Restated, counted, stated
 
 TYPE: Final = "ag2.span.type"
 _TYPES: Final = {"agent": c.INVOKE_AGENT, "llm": c.CHAT, "tool": c.EXECUTE_TOOL}
@@ -22,10 +21,6 @@ _USAGE: Final = {"compaction": c.CHAT, "aggregation": c.CHAT, "subtask": c.INVOK
 """Kinds of usage that no other span tells of; a sub-task's is the claim of the agent that did it."""
 _CACHE_APART: Final = frozenset({"anthropic", "aws.bedrock"})
 _THINKING_APART: Final = frozenset({"gcp.gemini", "gcp.gen_ai", "gcp.vertex_ai"})
-
-_TOKENS: Final[Names] = MappingProxyType(
-    {**TOKENS, c.REASONING_TOKENS: ("gen_ai.usage.thinking_tokens", *TOKENS[c.REASONING_TOKENS])}
-)
 
 
 def _operation(attributes: Attributes, span_name: str) -> str:
@@ -54,6 +49,5 @@ AG2: Final = Dialect(
     name="ag2",
     scopes=("opentelemetry.instrumentation.ag2",),
     operation=_operation,
-    tokens=_TOKENS,
     amend=_inclusive,
 )

@@ -43,7 +43,7 @@ _TEXTS: Final[Names] = MappingProxyType(
         c.TOOL_NAME: (_TOOL,),
         c.TOOL_CALL_ID: ("tool_call.id", "tool.id", c.TOOL_CALL_ID),
         c.AGENT_NAME: ("agent.name", "graph.node.id"),
-        c.CONVERSATION_ID: ("session.id",),
+        c.CONVERSATION_ID: ("session.id", *TEXTS[c.CONVERSATION_ID]),
         c.ERROR_TYPE: TEXTS[c.ERROR_TYPE],
     }
 )  # fmt: skip

@@ -46,7 +46,7 @@ _TEXTS: Final[Names] = MappingProxyType(
         c.TOOL_NAME: (c.TOOL_NAME, _ENTITY),
         c.AGENT_NAME: (c.AGENT_NAME, _ENTITY),
         c.CONVERSATION_ID: (
-            c.CONVERSATION_ID,
+            *TEXTS[c.CONVERSATION_ID],
             f"{_PROPERTIES}session_id",
             f"{_PROPERTIES}conversation_id",
             f"{_PROPERTIES}thread_id",

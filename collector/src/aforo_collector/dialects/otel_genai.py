@@ -37,7 +37,7 @@ _CACHED = "gen_ai.usage.cache_read.input_tokens"
 COUNTS = (
     (_IN, "gen_ai.usage.prompt_tokens"),
     (_OUT, "gen_ai.usage.completion_tokens"),
-    (_CACHED, "gen_ai.usage.cache_read_input_tokens"),
+    (_CACHED, "gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.input_tokens.cached"),
     (
         "gen_ai.usage.cache_write.input_tokens",
         "gen_ai.usage.cache_creation.input_tokens",
@@ -46,7 +46,12 @@ COUNTS = (
     ),
     ("aforo.usage.cache_write_5m",),
     ("aforo.usage.cache_write_1h",),
-    ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
+    (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.thinking_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
+    ),
     ("gen_ai.usage.audio.input_tokens",),
     ("gen_ai.usage.audio.output_tokens",),
 )
@@ -125,6 +130,10 @@ def identity_of(attributes: Attributes, resource: Identity = NOBODY) -> Identity
         session = identifier(attributes, "aforo.session.id")
     elif "gen_ai.conversation.id" in attributes:
         session = identifier(attributes, "gen_ai.conversation.id") or session
+    elif "gen_ai.session.id" in attributes:  # OpenLIT's
+        session = identifier(attributes, "gen_ai.session.id") or session
+    elif "langfuse.session.id" in attributes:
+        session = identifier(attributes, "langfuse.session.id") or session
     return identity_from((customer, team, agent, app, product, session))
 
 
@@ -134,13 +143,15 @@ def _tokens(attributes: Attributes) -> Tokens | None:
     if (
         _IN not in attributes or _OUT not in attributes
         or "gen_ai.usage.cache_read_input_tokens" in attributes
+        or "gen_ai.usage.input_tokens.cached" in attributes
         or "gen_ai.usage.cache_write.input_tokens" in attributes
         or "gen_ai.usage.cache_creation.input_tokens" in attributes
         or "gen_ai.usage.cache_creation_input_tokens" in attributes
         or "gen_ai.usage.cache_write_input_tokens" in attributes
         or "aforo.usage.cache_write_5m" in attributes or "aforo.usage.cache_write_1h" in attributes
         or "gen_ai.usage.reasoning.output_tokens" in attributes
-        or "gen_ai.usage.reasoning_tokens" in attributes
+        or "gen_ai.usage.reasoning_tokens" in attributes or "gen_ai.usage.thinking_tokens" in attributes
+        or "gen_ai.usage.output_tokens.reasoning" in attributes
         or "gen_ai.usage.audio.input_tokens" in attributes or "gen_ai.usage.audio.output_tokens" in attributes
     ):  # fmt: skip
         return _all_tokens(attributes)

@@ -45,7 +45,7 @@ TEXTS: Final[Names] = MappingProxyType(
         c.TOOL_NAME: (c.TOOL_NAME,),
         c.TOOL_CALL_ID: (c.TOOL_CALL_ID,),
         c.AGENT_NAME: (c.AGENT_NAME,),
-        c.CONVERSATION_ID: (c.CONVERSATION_ID,),
+        c.CONVERSATION_ID: (c.CONVERSATION_ID, "gen_ai.session.id", "langfuse.session.id"),
         c.ERROR_TYPE: (c.ERROR_TYPE,),
     }
 )

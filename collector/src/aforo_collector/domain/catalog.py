@@ -16,9 +16,11 @@ from aforo_collector.domain.money import ZERO
 from aforo_collector.domain.pricing.terms import Price
 
 __all__ = [
+    "BACKFILL_DAYS",
     "EMPTY_CATALOG",
     "FOREVER_NS",
     "UNKNOWN_CUSTOMERS",
+    "UNKNOWN_METRICS",
     "Catalog",
     "Customer",
     "Guard",
@@ -35,6 +37,10 @@ _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_NS: Final = 86_400_000_000_000
 UNKNOWN_CUSTOMERS: Final = ("accept", "reject")
 """What can become of usage of customers that are not in the catalog."""
+UNKNOWN_METRICS: Final = ("reject", "quarantine")
+"""What can become of usage of billable units that are not in the catalog."""
+BACKFILL_DAYS: Final = (90, 3_650)
+"""How old the rows of an upload may be at least and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,10 @@ class Catalog:
     recorded_metrics: tuple[str, ...] = ()
     unknown_customers: str = UNKNOWN_CUSTOMERS[0]
     """What becomes of usage of customers that are not in the catalog: "accept" or "reject"."""
+    unknown_metrics: str = UNKNOWN_METRICS[0]
+    """What becomes of events of units that are not in the catalog: "reject", or "quarantine", which is no error."""
+    backfill_days: int = 0
+    """How old the rows of an upload may be that asks for it; 0 leaves that to the collector's setting."""
     _plans: Mapping[str, RatePlan] = field(init=False, repr=False, compare=False)
     _units: Mapping[str, BillableUnit] = field(init=False, repr=False, compare=False)
     _customers: Mapping[str, Customer] = field(init=False, repr=False, compare=False)

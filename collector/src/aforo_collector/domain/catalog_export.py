@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aforo_collector.domain.catalog import (
     UNKNOWN_CUSTOMERS,
+    UNKNOWN_METRICS,
     Catalog,
     Customer,
     Guard,
@@ -33,6 +34,10 @@ def export(catalog: Catalog) -> dict[str, object]:
     # TOML wants plain keys before tables, so the list of texts goes first.
     if catalog.unknown_customers != UNKNOWN_CUSTOMERS[0]:
         document["unknown_customers"] = catalog.unknown_customers
+    if catalog.unknown_metrics != UNKNOWN_METRICS[0]:
+        document["unknown_metrics"] = catalog.unknown_metrics
+    if catalog.backfill_days:
+        document["backfill_days"] = catalog.backfill_days
     if catalog.recorded_metrics:
         document["recorded_metrics"] = list(catalog.recorded_metrics)
     document.update({name: rows for name, rows in tables.items() if rows})

@@ -4,6 +4,8 @@ The file is a table of surfaces section 7, as TOML or JSON gives it: `parse(expo
 Keys of ours beside those of the surfaces: `recorded_metrics = ["agentic_api.steps"]` (or `["*"]`), the
 metrics written as usage events although no plan prices them; `unknown_customers = "reject"` (or `"accept"`,
 which is what holds without it), whether usage of customers that are not in the file is recorded;
+`unknown_metrics = "quarantine"` (or `"reject"`), whether events of units that are not in the file wait for
+them without being an error to their sender; `backfill_days`, how old the rows of an upload may be;
 `event_field` of a billable unit; `overage` of a price with `included`: CHARGE, BLOCK or IGNORE; `apps` of a
 team; `[[customers.terms]]` with `product` and the days in UTC `from` and `until` (not included), for
 products that a customer does not have always; and `[[price_overrides]]` with `provider`, `model` (exact, or
@@ -19,7 +21,9 @@ from typing import Final
 
 from aforo_collector.domain.aggregation import ADDITIVE, AGGREGATIONS, aggregation_of
 from aforo_collector.domain.catalog import (
+    BACKFILL_DAYS,
     UNKNOWN_CUSTOMERS,
+    UNKNOWN_METRICS,
     Catalog,
     Customer,
     Guard,
@@ -90,12 +94,14 @@ def parse(document: object) -> Catalog:
     overrides = tuple(_override(table) for table in fields.tables("price_overrides"))
     recorded = fields.texts("recorded_metrics")
     unknown = fields.choice("unknown_customers", UNKNOWN_CUSTOMERS, UNKNOWN_CUSTOMERS[0])
+    metrics = fields.choice("unknown_metrics", UNKNOWN_METRICS, UNKNOWN_METRICS[0])
+    backfill = fields.whole("backfill_days", *BACKFILL_DAYS)
     fields.end()
     parts = (currency, units, plans, products, customers, guards, overrides, recorded)
     check_references(fields, *parts)
     if problems:
         raise CatalogError(problems)
-    return Catalog(*parts, unknown)
+    return Catalog(*parts, unknown, metrics, backfill)
 
 
 def _currency(fields: Fields) -> str:

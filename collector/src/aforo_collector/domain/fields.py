@@ -97,6 +97,16 @@ class Fields:
             return None
         return self._as_decimal(key, self._table.pop(key))
 
+    def whole(self, key: str, least: int, most: int) -> int:
+        """A whole number from `least` to `most`; 0 when absent."""
+        value = self.optional_decimal(key)
+        if value is None:
+            return 0
+        if value != value.to_integral_value() or not least <= value <= most:
+            self.report(key, f"{value} is no whole number from {least} to {most}")
+            return 0
+        return int(value)
+
     def decimals(self, key: str) -> Mapping[str, Decimal]:
         """A table of decimals of at least 0 by name; empty when absent."""
         if key not in self._table:

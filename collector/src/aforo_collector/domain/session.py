@@ -8,10 +8,12 @@ closed by rule, which for a timeout is the deadline and not the moment somebody 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from operator import itemgetter
 from typing import Protocol
 
 from .identity import Identity
@@ -24,6 +26,7 @@ DURATION_NS_MAX = 90 * 86_400 * NS_PER_S
 """Work that is said to have taken longer has a start that nobody set, such as 1970: it counts as a moment."""
 _MODEL, _TOOL = int(Kind.MODEL), int(Kind.TOOL)
 _add = CONTEXT.add
+_start_of, _end_of = itemgetter(0), itemgetter(1)
 
 
 def duration_of(milliseconds: object) -> int:
@@ -227,14 +230,12 @@ class Session:
             return
         self.first_ns = min(self.first_ns, start_ns)
         self.last_ns = max(self.last_ns, end_ns)
-        apart = []
-        for stretch in active:
-            if stretch[1] + idle_ns < start_ns or end_ns + idle_ns < stretch[0]:
-                apart.append(stretch)
-            else:
-                start_ns, end_ns = min(start_ns, stretch[0]), max(end_ns, stretch[1])
-        apart.append((start_ns, end_ns))
-        self.active = sorted(apart)
+        # Those that it touches, pauses too short to be one included; a long session may have thousands.
+        begin = bisect_left(active, start_ns - idle_ns, key=_end_of)
+        behind = bisect_right(active, end_ns + idle_ns, key=_start_of)
+        if begin < behind:
+            start_ns, end_ns = min(start_ns, active[begin][0]), max(end_ns, active[behind - 1][1])
+        active[begin:behind] = [(start_ns, end_ns)]
 
     def leads(self, start_ns: int, span_id: int, identity: Identity) -> None:
         """Show the identity of the earliest span, ties broken by span id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final, overload
 
@@ -50,10 +50,6 @@ class Table(Sequence[RawEvent | Refusal]):
         """The event of a row."""
         return dict(zip(self.names, [column[row] for column in self.columns], strict=True))
 
-    def column(self, name: str) -> Sequence[object] | None:
-        """The values of a field, None for one that the events do not have."""
-        return self.columns[self.names.index(name)] if name in self.names else None
-
 
 def joined(parts: Sequence[Sequence[RawEvent | Refusal]]) -> Sequence[RawEvent | Refusal]:
     """All events of some sequences: one table of tables with the same fields, else a list."""
@@ -71,15 +67,21 @@ def joined(parts: Sequence[Sequence[RawEvent | Refusal]]) -> Sequence[RawEvent |
     return Table(tables[0].names, columns, rows, refusals)
 
 
-def tables_in(events: Sequence[RawEvent | Refusal]) -> Iterator[tuple[Sequence[int], Table]]:
-    """The events among these by the fields they have, each table with the places of its rows."""
+def tables_in(
+    events: Sequence[RawEvent | Refusal],
+) -> tuple[Mapping[int, Refusal], list[tuple[Sequence[int], Table]]]:
+    """What is refused of these, by its place; and the others as tables, each with the places of its rows."""
     if isinstance(events, Table):
-        yield range(len(events)), events
-        return
+        return events.refusals, [(range(len(events)), events)]
+    refusals: dict[int, Refusal] = {}
     places: dict[tuple[str, ...], list[int]] = {}
     for place, event in enumerate(events):
-        if not isinstance(event, Refusal):
+        if isinstance(event, Refusal):
+            refusals[place] = event
+        else:
             places.setdefault(tuple(event), []).append(place)
+    tables: list[tuple[Sequence[int], Table]] = []
     for names, found in places.items():
         rows = [events[place].values() for place in found]  # type: ignore[union-attr]  # no refusal is there
-        yield found, Table(names, list(zip(*rows, strict=True)), len(found))
+        tables.append((found, Table(names, list(zip(*rows, strict=True)), len(found))))
+    return refusals, tables

@@ -2,24 +2,27 @@
 
 Numbers stay exact: a JSON number with a point or an exponent becomes a Decimal. Every reader raises
 `MalformedEvents` for a body that is not what its route takes; what is wrong with one event of a batch is that
-event's `Refusal`.
+event's `Refusal`, also where a number or a text in it is JSON and still nothing that can be held.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from typing import Final, NamedTuple, TypeAlias
+from hashlib import sha256
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
 
 from aforo_collector.domain.submission import RawEvent, Refusal
-from aforo_collector.pipeline.attribution import COSTS
-from aforo_collector.pipeline.wire_names import NAMES, spelled
+from aforo_collector.pipeline.attribution import COST, COSTS, SPELLINGS, amount_of, counted_by
+from aforo_collector.pipeline.wire_names import NAMES, TEXT_LENGTHS, snake, spelled
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 CLOUD_BATCH: Final = "application/cloudevents-batch+json"
@@ -31,6 +34,8 @@ MEASUREMENTS_MAX: Final = 50
 _APIGEE_REQUIRED: Final = ("eventType", "metricKey", "value", "idempotencyKey", "customerId")
 
 _KEYS: Final = ("idempotencyKey", *sorted(n for n, field in NAMES.items() if field == "idempotencyKey"))
+_METADATA: Final = [name for name, field in NAMES.items() if field == "metadata"]
+_COST_NAMES: Final = {name for name, meaning in SPELLINGS.items() if meaning == COST}
 
 Found: TypeAlias = list[RawEvent | Refusal]
 
@@ -43,6 +48,7 @@ class Place(NamedTuple):
 
 
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError)
 
 
 class MalformedEvents(ValueError):
@@ -59,7 +65,7 @@ def single(body: bytes) -> Found:
 
 def batch(body: bytes, length_max: int = BATCH_LENGTH_MAX) -> Found:
     """`{"events": [...]}` of 1 to `length_max` events."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, dict) or "events" not in document:
         raise MalformedEvents('a batch is an object with a list of events: {"events": [...]}')
     return _events(document["events"], length_max)
@@ -67,7 +73,7 @@ def batch(body: bytes, length_max: int = BATCH_LENGTH_MAX) -> Found:
 
 def bare(body: bytes) -> Found:
     """A bare array of up to 10,000 events."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, list):
         raise MalformedEvents("this route takes a bare JSON array of events")
     return _events(document, ASYNC_LENGTH_MAX)
@@ -78,7 +84,9 @@ def apigee(body: bytes) -> Found:
     event = dict(_object(_json(body)))
     if "events" in event:
         raise MalformedEvents("this route takes one event; send a batch to /v1/ingest/batch")
-    missing = [name for name in _APIGEE_REQUIRED if event.get(name) is None]
+    missing = [
+        name for name in _APIGEE_REQUIRED if event.get(name) is None and event.get(snake(name)) is None
+    ]
     if missing:
         raise MalformedEvents(f"missing: {', '.join(missing)}")
     return [event]
@@ -97,8 +105,58 @@ def compound_batch(body: bytes) -> tuple[Found, list[Place]]:
 def _json(body: bytes) -> object:
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError) as error:
+    except _UNREADABLE as error:
         raise MalformedEvents(f"the body is not JSON: {error}") from error
+
+
+def _many(body: bytes) -> object:
+    """A body of many events; what is JSON and yet nothing that can be held costs its own event alone."""
+    try:
+        return _decode(body)
+    except _UNREADABLE as error:
+        try:
+            document = json.loads(
+                body.decode(), parse_int=_integer, parse_float=_decimal, parse_constant=_no_number
+            )
+        except (ValueError, RecursionError):
+            raise MalformedEvents(f"the body is not JSON: {error}") from error
+    events = document.get("events") if isinstance(document, dict) else document
+    if isinstance(events, list):
+        events[:] = map(_held, events)
+    return document
+
+
+class _TooLarge:
+    """A number of JSON that no number here can hold."""
+
+
+def _integer(text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:
+        return _TooLarge()
+
+
+def _decimal(text: str) -> object:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return _TooLarge()
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _held(one: object) -> object:
+    """One event as it is, or why it cannot be held."""
+    try:
+        msgspec.json.encode(one)
+    except UnicodeEncodeError:
+        return Refusal("MALFORMED_EVENT", "the event has half of a UTF-16 surrogate pair, which is no text")
+    except TypeError:
+        return Refusal("MALFORMED_EVENT", "the event has a number that is too large to be one")
+    return one
 
 
 def _object(document: object) -> RawEvent:
@@ -116,7 +174,7 @@ def _events(found: object, length_max: int) -> Found:
 
 
 def _item(one: object) -> RawEvent | Refusal:
-    return one if isinstance(one, dict) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
+    return one if isinstance(one, dict | Refusal) else Refusal("MALFORMED_EVENT", "an event is a JSON object")
 
 
 def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
@@ -130,7 +188,7 @@ def _compound(found: Sequence[RawEvent | Refusal]) -> tuple[Found, list[Place]]:
 
 
 def _measurements(event: RawEvent) -> Found:
-    """An event for each measurement; they share the correlation id, and only the first states the cost."""
+    """An event for each measurement; they share the correlation id and what is said of their call."""
     kept_out = ("measurements", "correlationId", "correlation_id")
     fields = {name: value for name, value in event.items() if name not in kept_out}
     try:
@@ -142,36 +200,64 @@ def _measurements(event: RawEvent) -> Found:
         detail = f"measurements is not a list of 1 to {MEASUREMENTS_MAX} measurements"
         return [Refusal("INVALID_MEASUREMENTS", detail, "measurements")]
     fields["correlationId"] = correlation
-    rest = _without_cost(fields)
     keys = [event.get(name) for name in _KEYS]
     key = next((found for found in keys if found and not str(found).isspace()), correlation)
     events: Found = []
-    for number, one in enumerate(measured):
+    for number, (one, shared) in enumerate(zip(measured, _shared(fields, measured), strict=True)):
         if not isinstance(one, dict):
             events.append(Refusal("INVALID_MEASUREMENTS", "a measurement is a JSON object", "measurements"))
             continue
         said = {NAMES.get(name, name) for name in one}
-        shared = {n: v for n, v in (rest if number else fields).items() if NAMES.get(n, n) not in said}
-        events.append({**shared, **one, "idempotencyKey": f"{key}:{number}"})
+        kept = {name: value for name, value in shared.items() if NAMES.get(name, name) not in said}
+        events.append({**kept, **one, "idempotencyKey": f"{key}:{number}"})
     return events
 
 
-def _without_cost(fields: RawEvent) -> dict[str, object]:
-    """The same without what it says of cost and tokens: one call costs once, however much of it is measured."""
-    kept = {name: value for name, value in fields.items() if name not in COSTS}
-    if isinstance(said := kept.get("metadata"), Mapping):
-        kept["metadata"] = {name: value for name, value in said.items() if name not in COSTS}
+def _shared(fields: RawEvent, measured: Sequence[object]) -> list[dict[str, object]]:
+    """What each measurement of a call has of the call: one call costs once, however much of it is measured.
+
+    What a measurement counts itself, nothing else counts; of the other tokens and the cost the first one
+    tells. A cost that is stated is all of it, and so nobody's tokens cost anything beside it.
+    """
+    counts = [_counted({**fields, **one} if isinstance(one, dict) else {}) for one in measured]
+    first = _without(fields, {name for name in COSTS if SPELLINGS[name] in counts})
+    rest = _without(fields, COSTS)
+    shared = [first, *(dict(rest) for _ in measured[1:])]
+    if COST in counts or _states_cost(fields):
+        teller = counts.index(COST) if COST in counts else 0
+        for number, own in enumerate(counts):
+            if number != teller and (own not in ("", COST) or not number):
+                shared[number]["total_provider_cost"] = 0
+    return shared
+
+
+def _counted(event: RawEvent) -> str:
+    """What the unit of a measurement counts of its call: see `counted_by`."""
+    said = {field: event[name] for name, field in NAMES.items() if name in event}
+    return counted_by(said.get("metricName"), said.get("productType"))
+
+
+def _states_cost(fields: RawEvent) -> bool:
+    places = [fields, *(place for name in _METADATA if isinstance(place := fields.get(name), Mapping))]
+    return any(amount_of(place.get(name)) is not None for place in places for name in _COST_NAMES)
+
+
+def _without(fields: RawEvent, names: AbstractSet[str]) -> dict[str, object]:
+    """The same without some names, at its top level and in its metadata."""
+    kept = {name: value for name, value in fields.items() if name not in names}
+    for name in _METADATA:
+        if isinstance(said := kept.get(name), Mapping):
+            kept[name] = {inner: value for inner, value in said.items() if inner not in names}
     return kept
 
 
 def cloud_events(body: bytes) -> Found:
     """A batch of CloudEvents in the JSON format."""
-    document = _json(body)
+    document = _many(body)
     if not isinstance(document, list):
         raise MalformedEvents("a batch of CloudEvents is a JSON array")
     return [
-        _cloud_event(one) if isinstance(one, dict) else _item(one)
-        for one in _events(document, BATCH_LENGTH_MAX)
+        one if isinstance(one, Refusal) else _cloud_event(one) for one in _events(document, BATCH_LENGTH_MAX)
     ]
 
 
@@ -210,7 +296,7 @@ def _cloud_event(event: RawEvent) -> RawEvent | Refusal:
     if not isinstance(data, dict):
         return Refusal("INVALID_CLOUD_EVENT", "data is not a JSON object", "data")
     stated = {name: value for name, value in data.items() if value is not None}
-    found = {"idempotencyKey": f"{event['source']}#{event['id']}", "metricName": event["type"]}
+    found = {"idempotencyKey": _key_of(str(event["source"]), str(event["id"])), "metricName": event["type"]}
     for name, attribute in (
         ("customerId", "subject"),
         ("occurredAt", "time"),
@@ -224,6 +310,14 @@ def _cloud_event(event: RawEvent) -> RawEvent | Refusal:
     if spelled(stated, "quantity") is None and "value" not in stated:
         stated["quantity"] = 1
     return stated
+
+
+def _key_of(source: str, event_id: str) -> str:
+    """The key of a CloudEvent, which no other source and id have; one that is too long is replaced by its hash."""
+    key = f"{source.replace('#', '%23')}#{event_id}"
+    text = key.encode("utf-8", "surrogatepass")
+    length = len(key.encode("utf-16-le", "surrogatepass")) // 2
+    return key if length <= TEXT_LENGTHS["idempotencyKey"] else f"sha256-{sha256(text).hexdigest()}"
 
 
 def _fill(stated: dict[str, object], found: Mapping[str, object]) -> None:

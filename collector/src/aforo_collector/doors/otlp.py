@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -17,6 +18,7 @@ from aforo_collector.domain.session import DURATION_NS_MAX
 from aforo_collector.domain.span import Span
 
 from . import otlp_json
+from .otlp_mending import mended
 from .otlp_schema import Request, Response
 
 PROTOBUF = "application/x-protobuf"
@@ -71,7 +73,7 @@ def decode(
 ) -> list[Span | Rejection]:
     """All spans of a request in the order of the wire, each translated or rejected with its reason.
 
-    Without `now_ns` the time window is not checked: that is for reading again what was accepted once.
+    Without `now_ns` the time window is not checked: that is for reading again what was accepted once; see `reread`.
     `caller` is what the credential of the request says of who pays: its customer stands on every span,
     whatever the span says.
     """
@@ -79,6 +81,29 @@ def decode(
     if caller is NOBODY:
         return found
     return [span if isinstance(span, Rejection) else _sent_by(caller, span) for span in found]
+
+
+def reread(body: bytes, content_type: str, caller: Identity = NOBODY) -> Callable[[int], Span | Rejection]:
+    """What gives the spans of an accepted body by their positions: each is translated when it is asked for.
+
+    One span of a batch is mostly all that is needed of it, and translating takes longer than all the rest.
+    """
+    window = _window(None)
+    read: Callable[[int], Span | Rejection]
+    if content_type == JSON:
+        texts = list(otlp_json.spans(body))
+        read = lambda position: _json_span(texts[position], window)  # noqa: E731
+    else:
+        raws = [(raw, group) for spans, group in _groups(_request(body)[0]) for raw in spans]
+        read = lambda position: _protobuf_span(*raws[position], window)  # noqa: E731
+    if caller is NOBODY:
+        return read
+
+    def sent(position: int) -> Span | Rejection:
+        span = read(position)
+        return span if isinstance(span, Rejection) else _sent_by(caller, span)
+
+    return sent
 
 
 def _sent_by(caller: Identity, span: Span) -> Span:
@@ -94,24 +119,51 @@ def _decoded(body: bytes, content_type: str, window: tuple[int, int]) -> list[Sp
             return [_json_span(raw, window) for raw in otlp_json.spans(body)]
         except (msgspec.MsgspecError, RecursionError) as error:
             raise MalformedBody(f"the body is not an OTLP/JSON trace request: {error}") from error
-    try:
-        request = Request.FromString(body)
-    except DecodeError as error:
-        raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
+    request, problems = _request(body)
     found: list[Span | Rejection] = []
+    for spans, group in _groups(request):
+        found += [_protobuf_span(raw, group, window) for raw in spans]
+    for position, problem in enumerate(problems):
+        if problem:
+            found[position] = Rejection("MALFORMED_SPAN", problem)
+    return found
+
+
+class _Group(NamedTuple):
+    """What the spans of one scope and resource share."""
+
+    resource: Identity | SpanError
+    source: str
+    read: Reader
+
+
+def _groups(request: Any) -> Iterator[tuple[Any, _Group]]:
+    """The spans of a protobuf request, as they are, by what they share."""
     for resource_spans in request.resource_spans:
         resource = _resource(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             source = scope_spans.scope.name[:TEXT_LENGTH_MAX]
-            read = reader_of(source)
-            found += [
-                _span(
-                    raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start,
-                    raw.end, raw.status.code == 2, source, read, window,
-                )
-                for raw in scope_spans.spans
-            ]  # fmt: skip
-    return found
+            yield scope_spans.spans, _Group(resource, source, reader_of(source))
+
+
+def _protobuf_span(raw: Any, group: _Group, window: tuple[int, int]) -> Span | Rejection:
+    resource, source, read = group
+    return _span(
+        raw.attributes, resource, raw.trace_id, raw.span_id, raw.parent_span_id, raw.name, raw.start, raw.end,
+        raw.status.code == 2, source, read, window,
+    )  # fmt: skip
+
+
+def _request(body: bytes) -> tuple[Any, list[str]]:
+    """The request, and for every span why it cannot be read, if any cannot."""
+    try:
+        return Request.FromString(body), []
+    except DecodeError as error:
+        try:
+            rest, problems = mended(body)
+            return Request.FromString(rest), problems
+        except (DecodeError, ValueError):
+            raise MalformedBody(f"the body is not an OTLP protobuf trace request: {error}") from error
 
 
 def _window(now_ns: int | None) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError
 
 from .otlp import JSON
 from .otlp_detail_schema import ArrayValue, Event, KeyValueList, Request
+from .otlp_json import decoded
+from .otlp_mending import mended
 
 NESTING_MAX = 32
 TOO_DEEP = "(nested too deep to show)"
@@ -30,7 +32,7 @@ _JSON_KINDS: dict[str, Callable[[Any], Any]] = {
     "doubleValue": float,
     "bytesValue": str,
 }
-_decoder = msgspec.json.Decoder(dict[str, Any])
+_DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 class Detail(NamedTuple):
@@ -65,7 +67,11 @@ def _chosen(
 
 
 def _protobuf_spans(body: bytes) -> Iterator[tuple[Any, Any]]:
-    for resource_spans in Request.FromString(body).resource_spans:
+    try:
+        request = Request.FromString(body)
+    except DecodeError:  # accepted all the same, but for the spans that cannot be read
+        request = Request.FromString(mended(body)[0])
+    for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 yield span, resource_spans.resource.attributes
@@ -117,7 +123,7 @@ def _any(value: Any, level: int) -> Any:
 
 
 def _json_spans(body: bytes) -> Iterator[tuple[Any, Any]]:
-    for resource_spans in _decoder.decode(body).get("resourceSpans") or ():
+    for resource_spans in decoded(_DECODER, body).get("resourceSpans") or ():
         resource = (resource_spans.get("resource") or {}).get("attributes")
         for scope_spans in resource_spans.get("scopeSpans") or ():
             for span in scope_spans.get("spans") or ():

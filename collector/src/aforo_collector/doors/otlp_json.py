@@ -6,12 +6,15 @@ request whose types are wrong somewhere is read again span by span, so that only
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from aforo_collector.dialects.values import TEXT_LENGTH_MAX
+
+T = TypeVar("T")
 
 
 class AnyValue(msgspec.Struct, gc=False):
@@ -57,7 +60,7 @@ class WireResource(msgspec.Struct):
 
 class _ScopeSpans(msgspec.Struct):
     scope: Any = None
-    spans: list[dict[str, Any]] = []
+    spans: list[Any] = []
 
 
 class _ResourceSpans(msgspec.Struct, rename="camel"):
@@ -88,9 +91,30 @@ class RawSpan(NamedTuple):
     error: str = ""
 
 
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """What a decoder reads; half a surrogate pair, left by a text that was cut within a sign, becomes a "?".
+
+    Raises msgspec.MsgspecError and RecursionError.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        try:
+            document = json.loads(body.decode(errors="replace"), parse_constant=_refuse)
+        except ValueError:
+            raise error from None
+        return decoder.decode(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
 def spans(body: bytes) -> Iterator[RawSpan]:
     """Every span of the request; raises msgspec.MsgspecError when the envelope itself is wrong."""
-    for resource_spans in _REQUEST.decode(body).resource_spans:
+    for resource_spans in decoded(_REQUEST, body).resource_spans:
         resource: dict[str, AnyValue] = {}
         error = ""
         try:
@@ -109,7 +133,7 @@ def _source(scope: Any) -> str:
     return name[:TEXT_LENGTH_MAX] if isinstance(name, str) else ""
 
 
-def _read(raw: dict[str, Any], resource: dict[str, AnyValue], source: str, error: str) -> RawSpan:
+def _read(raw: Any, resource: dict[str, AnyValue], source: str, error: str) -> RawSpan:
     try:
         span = msgspec.convert(raw, WireSpan, strict=False)
         return RawSpan(

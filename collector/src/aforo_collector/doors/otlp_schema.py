@@ -102,5 +102,7 @@ def _class(name: str) -> Any:
 _POOL = _build()
 Request = _class("Request")
 """ExportTraceServiceRequest."""
+Resource, Scope, Span = map(_class, ("Resource", "Scope", "Span"))
+"""Parts of a request."""
 Response = _class("Response")
 """ExportTraceServiceResponse."""

@@ -40,6 +40,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NS_PER_S: Final = 1_000_000_000
 _SECONDS_MAX: Final = 10**11
+_SHOWN_LENGTH_MAX: Final = 60
 
 
 class Refused(ValueError):
@@ -97,7 +98,7 @@ def recorded_event(span: Span, catalog: Catalog) -> UsageEvent:
 def _object(text: str) -> dict[str, object]:
     try:
         found = json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):
         found = None
     if not isinstance(found, dict):
         raise Refused("INVALID_METADATA", "metadata is not a JSON object", "metadata")
@@ -262,20 +263,25 @@ def moment_of(value: object, bounds_ns: tuple[int, int]) -> int:
     elif type(value) is int or type(value) is Decimal:
         if not -_SECONDS_MAX < value < _SECONDS_MAX:
             code = "TOO_OLD" if value < 0 else "TOO_FAR_IN_FUTURE"
-            raise Refused(code, f"occurredAt {value} is no time in epoch seconds", "occurredAt")
+            raise Refused(code, f"occurredAt {_shown(value)} is no time in epoch seconds", "occurredAt")
         moment_ns = int(value * _NS_PER_S)
     else:
         _no_moment(value)
     if moment_ns < bounds_ns[0]:
-        raise Refused("TOO_OLD", f"occurredAt {value} is longer ago than events may be", "occurredAt")
+        raise Refused("TOO_OLD", f"occurredAt {_shown(value)} is longer ago than events may be", "occurredAt")
     if moment_ns > bounds_ns[1]:
-        raise Refused("TOO_FAR_IN_FUTURE", f"occurredAt {value} is too far in the future", "occurredAt")
+        raise Refused(
+            "TOO_FAR_IN_FUTURE", f"occurredAt {_shown(value)} is too far in the future", "occurredAt"
+        )
     return moment_ns
 
 
+def _shown(value: object) -> str:
+    return str(value)[:_SHOWN_LENGTH_MAX]
+
+
 def _no_moment(value: object) -> NoReturn:
-    shown = repr(value)[:60]
-    detail = f"occurredAt {shown} is not a moment; write it like 2026-01-31T12:00:00Z"
+    detail = f"occurredAt {_shown(repr(value))} is not a moment; write it like 2026-01-31T12:00:00Z"
     raise Refused("INVALID_TIME", detail, "occurredAt")
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from aforo_collector.domain.cost import Unpriced, pools_of
 from aforo_collector.domain.metering import CostOf
-from aforo_collector.domain.metrics import TEMPLATES, BillableUnit, prefix_of
+from aforo_collector.domain.metrics import TEMPLATES, BillableUnit, metric_name, prefix_of
 from aforo_collector.domain.money import ZERO, MoneyError, decimal_of
 from aforo_collector.domain.submission import UsageEvent
 from aforo_collector.domain.usage import Kind, Occurrence
@@ -45,6 +45,10 @@ SPELLINGS: Final[Mapping[str, str]] = _spellings()
 """What an event may say of its cost, by every spelling: snake_case and camelCase."""
 
 _SAID: Final = frozenset(SPELLINGS)
+COST: Final = "cost"
+PROVIDER: Final = "provider"
+"""What the spellings of a cost and of a model's provider mean; those of a token count mean its pool."""
+
 COSTS: Final = frozenset(
     name for name, meaning in SPELLINGS.items() if meaning not in ("model", "provider", "step_type")
 )
@@ -61,6 +65,17 @@ _TOKEN_UNITS: Final = {
 
 _CALLS: Final = ("tool_calls", "steps")
 _MEASURES: Final = frozenset((*_TOKEN_UNITS, *_CALLS, "provider_cost"))
+
+
+def counted_by(metric: object, product_type: object) -> str:
+    """The pool of tokens that a built-in unit counts, or `COST`; "" for what counts neither, and for no unit."""
+    if not isinstance(metric, str):
+        return ""
+    full = metric
+    if metric not in TEMPLATES and isinstance(product_type, str):  # a short name is one of a product type
+        full = metric_name(product_type.strip().upper(), metric)
+    own = full.rpartition(".")[2] if full in TEMPLATES else ""
+    return COST if own == "provider_cost" else _TOKEN_UNITS.get(own, "")
 
 
 class Stated(NamedTuple):
@@ -132,7 +147,7 @@ def stated_of(event: UsageEvent) -> Stated:
             tokens[pool] = count
     return Stated(
         _text(said.get("model")), _text(said.get("provider")), _text(said.get("step_type")),
-        _amount(said.get("cost")), tokens,
+        amount_of(said.get("cost")), tokens,
     )  # fmt: skip
 
 
@@ -143,7 +158,8 @@ def _text(value: object) -> str:
     return value[:256] if isinstance(value, str) else ""
 
 
-def _amount(value: object) -> Decimal | None:
+def amount_of(value: object) -> Decimal | None:
+    """An amount of US dollars that an event states; None for what is none."""
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         return None
     try:

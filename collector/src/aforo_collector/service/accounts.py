@@ -44,7 +44,7 @@ NO_CUSTOMER = "NO_CUSTOMER"
 _NOBODY = (NO_CUSTOMER, UNKNOWN_CUSTOMER)
 PARENT_CYCLE = "PARENT_CYCLE"
 _RECORD = Standing.RECORD
-_MODEL, _TOOL = Role.MODEL << ROLE_SHIFT, Role.TOOL << ROLE_SHIFT
+_MODEL, _TOOL, _CLOSE = (role << ROLE_SHIFT for role in (Role.MODEL, Role.TOOL, Role.CLOSE))
 
 
 class Account(NamedTuple):
@@ -112,7 +112,7 @@ class Accounts:
                 joined.append(span)
                 if standing(node) is _RECORD:
                     records.append((node, span, 0))
-            elif standing(node) is _RECORD:
+            elif _needs_payer(node):
                 self._unassigned(tenant_no, span, node, account, now_ns)
         for account in accounts.values():
             self._book(tenant_no, account, now_ns)
@@ -200,10 +200,10 @@ class Accounts:
             account.joined.append(span)
         counts = standing(node) is _RECORD
         if account.session is None:
-            if counts and moved:
+            if not _needs_payer(node):
+                self.release(node)
+            elif moved:
                 self._unassigned(tenant_no, span, node, account, now_ns)
-            elif not counts:
-                self._store.release(node.batch_no, node.position, _NOBODY)
             counts = False
         if not counts and not node.event_no:
             return
@@ -231,7 +231,7 @@ class Accounts:
         """The span turns out to belong elsewhere: its old session must look as if it had never seen it."""
         old, _ = self._store.traces.stored_strand(node.strand_no)
         if not old.session_no:
-            self._store.release(node.batch_no, node.position, _NOBODY)
+            self.release(node)
             return
         session = self._finals.current(self._store.sessions.load(old.session_no), now_ns)
         if session.closed_ns:
@@ -346,6 +346,10 @@ class Accounts:
                 settle(self._store, self._archive, session, self._idle_ns)
         tree.left.clear()
 
+    def release(self, node: Node) -> None:
+        """Take a span out of the quarantine that nobody was known for."""
+        self._store.release(node.batch_no, node.position, _NOBODY)
+
     def _unassigned(self, tenant_no: int, span: Span, node: Node, account: Account, now_ns: int) -> None:
         customer_id = account.identity.customer_id
         code, detail = (
@@ -360,6 +364,10 @@ class Accounts:
         self._store.quarantine(
             tenant_no, DOOR, code, detail, span.trace_id, span.span_id, node.batch_no, node.position, now_ns
         )
+
+
+def _needs_payer(node: Node) -> bool:
+    return standing(node) is _RECORD or node.flags & ROLE_MASK == _CLOSE
 
 
 def _ask_others(tree: Tree, node: Node) -> None:

@@ -64,11 +64,11 @@ class Admission:
 
         `bounds_ns` are the first and last moment it may have happened, both included.
         """
-        refusals = events.refusals if isinstance(events, Table) else _refusals(events)
         found: list[Any] = [None] * len(events)
+        refusals, tables = tables_in(events)
         for place, refusal in refusals.items():
             found[place] = refusal
-        for places, table in tables_in(events):
+        for places, table in tables:
             layout = self._layout(table.names) if len(table) else None
             if layout is not None:
                 self._together(layout, table, places, bounds_ns, found)
@@ -111,21 +111,19 @@ class Admission:
         """What each row has for itself, and what the rows of one series agree in."""
         rows = len(table)
         empty = [None] * rows
-        column = table.column
-        given, texts, told = self._metadata(column(layout.metadata) or empty, odd)
-        lasted = durations(column(layout.duration) or empty, odd) if layout.duration else empty
-        agreed: list[Iterable[object]] = [column(name) or empty for name in layout.shared]
-        agreed += [map(_type_of, column(name) or empty) for name in layout.untyped]
-        if layout.metadata:
+        columns = [*table.columns, empty]
+        given, texts, told = self._metadata(columns[layout.metadata], odd)
+        lasted = durations(columns[layout.duration], odd) if layout.duration >= 0 else empty
+        agreed: list[Iterable[object]] = [columns[at] for at in layout.shared]
+        agreed += [map(_type_of, columns[at]) for at in layout.untyped]
+        if layout.metadata >= 0:
             agreed.append(told)
-        if layout.duration:
+        if layout.duration >= 0:
             agreed.append([duration is not None for duration in lasted])
         idents = list(zip(repeat(layout.mark, rows), *agreed, strict=True))
-        quantity, amounts = quantities(column(layout.quantity) or empty, odd)
-        occurred = (
-            moments(column(layout.occurred) or empty, bounds_ns, odd) if layout.occurred else [0] * rows
-        )
-        named = keys(column(layout.key) or empty, odd) if layout.key else empty
+        quantity, amounts = quantities(columns[layout.quantity], odd)
+        occurred = moments(columns[layout.occurred], bounds_ns, odd) if layout.occurred >= 0 else [0] * rows
+        named = keys(columns[layout.key], odd) if layout.key >= 0 else empty
         return _Own(named, quantity, amounts, occurred, lasted, given, texts), idents  # type: ignore[return-value]
 
     def _metadata(
@@ -183,7 +181,7 @@ class Admission:
         found = self._alone(place, raw, bounds_ns)
         if isinstance(found, Refusal) or found.shared.boundary:
             return found
-        opaque = frozenset(NAMES.get(name, name) for name in layout.opaque)
+        opaque = frozenset(NAMES.get(name, name) for name in layout.opaque_names)
         series = Series(found.shared, opaque)
         self._series.put(ident, series)
         return found._replace(series=series)
@@ -198,10 +196,6 @@ class Admission:
         return layout
 
 
-def _refusals(events: Sequence[RawEvent | Refusal]) -> dict[int, Refusal]:
-    return {place: event for place, event in enumerate(events) if isinstance(event, Refusal)}
-
-
 def _type_of(value: object) -> object:
     """What tells values apart that are equal: 1 and True, and numbers of different digits, 1.0 and 1.00."""
     return str(value) if type(value) is Decimal else type(value)
@@ -214,12 +208,12 @@ def _details(
     if not layout.opaque:
         return [None if one is None else one.bare for one in series]
     found: list[tuple[Fields, str] | None] = []
-    columns = [column for name in layout.opaque if (column := table.column(name)) is not None]
+    columns = [table.columns[at] for at in layout.opaque]
     for row, (one, values) in enumerate(zip(series, zip(*columns, strict=True), strict=True)):
         details = None
         if one is not None:
             try:
-                details = one.details(layout.opaque, values)
+                details = one.details(layout.opaque_names, values)
             except (Refused, TypeError):  # TypeError: an object or a list where a series has text
                 odd.add(row)
         found.append(details)

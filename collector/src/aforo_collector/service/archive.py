@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import zstandard
 
 from aforo_collector.domain.identity import Identity
 from aforo_collector.domain.span import Span
 from aforo_collector.domain.trace import Node
-from aforo_collector.doors.otlp import Rejection, decode
+from aforo_collector.doors.otlp import Rejection, reread
 from aforo_collector.store.trace_rows import TraceRows
 
 _BATCHES_READ_MAX = 8
@@ -21,7 +21,7 @@ class Archive:
     def __init__(self, traces: TraceRows) -> None:
         self._traces = traces
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._read: dict[int, Sequence[Span | Rejection]] = {}
+        self._read: dict[int, Callable[[int], Span | Rejection]] = {}
 
     def keep(
         self, batch_no: int, tenant_no: int, content_type: str, spans: int, body: bytes, caller: Identity,
@@ -37,15 +37,14 @@ class Archive:
 
     def span_of(self, node: Node) -> Span:
         """The span of a stored node."""
-        spans = self._read.get(node.batch_no)
-        if spans is None:
+        span_at = self._read.get(node.batch_no)
+        if span_at is None:
             content_type, packed, caller = self._traces.batch(node.batch_no)
             body = zstandard.ZstdDecompressor().decompress(packed)
-            # The window was checked when the batch came in; what it accepted then must read the same now.
-            spans = decode(body, content_type, None, caller)
+            span_at = reread(body, content_type, caller)
             if len(self._read) >= _BATCHES_READ_MAX:
                 del self._read[next(iter(self._read))]
-            self._read[node.batch_no] = spans
-        span = spans[node.position]
+            self._read[node.batch_no] = span_at
+        span = span_at(node.position)
         assert isinstance(span, Span)
         return span

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from aforo_collector.domain.catalog_file import parse
 from aforo_collector.store.posting_count import posting_differences, rebuild_postings
 from aforo_collector.store.roll_up_count import differences, rebuild
+from aforo_collector.store.sample_count import sample_differences, unnoted_metrics
 from aforo_collector.store.sqlite import Database
 
 FOUND_MAX: Final = 20
@@ -59,9 +62,18 @@ def _books(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"tenant {tenant_id!r}, door {door!r}: {received} received, but {' + '.join(map(str, fates))}"
 
 
+def _values(connection: sqlite3.Connection) -> Iterator[str]:
+    yield from unnoted_metrics(connection)
+    latest = "SELECT tenant_no, body, max(catalog_no) FROM catalogs GROUP BY tenant_no"
+    for tenant_no, body, _ in connection.execute(latest).fetchall():
+        for metric in parse(json.loads(body)).sampled_metrics():
+            yield from sample_differences(connection, tenant_no, metric)
+
+
 _CHECKS: Final[dict[str, Callable[[sqlite3.Connection], Iterator[str]]]] = {
     "file": _damage,
     "books": _books,
     "roll-ups": differences,
     "posting lists": posting_differences,
+    "values": _values,
 }

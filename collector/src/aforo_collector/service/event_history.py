@@ -1,11 +1,11 @@
-"""The history of one event: as it was recorded, what took it back, and what was recorded instead."""
+"""The history of one event: when it came, as it was recorded, what took it back, what was recorded instead."""
 
 from __future__ import annotations
 
 from aforo_collector.domain.ids import span_of_event_id
 from aforo_collector.domain.usage import Entry, Kind
 from aforo_collector.store.sqlite_reads import Snapshot
-from aforo_collector.views import Wire, correction_views
+from aforo_collector.views import Wire, correction_views, instant
 
 
 def history_of(snapshot: Snapshot, event_id: str) -> list[Wire]:
@@ -18,10 +18,19 @@ def history_of(snapshot: Snapshot, event_id: str) -> list[Wire]:
         numbers = events.of_key(event_id) or events.of_key(event_id.rpartition("#")[0])
     entries = {entry.event_no: entry for entry in events.entries(sorted(numbers))}
     told = []
+    received = {"receivedAt": _received(snapshot, entries)}
     for entry in entries.values():
         views = correction_views(entry, _target(entry, entries), snapshot.tenant_id())
-        told += [view for view in views if _is(view, event_id, entry)]
+        told += [view | received for view in views if _is(view, event_id, entry)]
     return told
+
+
+def _received(snapshot: Snapshot, entries: dict[int, Entry]) -> str | None:
+    """When an event came in, which may be before it was recorded first."""
+    if not entries:
+        return None
+    first_no = min(entries)
+    return instant(snapshot.events.received_ns(first_no) or entries[first_no].recorded_ns)
 
 
 def _target(entry: Entry, entries: dict[int, Entry]) -> Entry | None:

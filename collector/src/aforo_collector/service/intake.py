@@ -74,7 +74,7 @@ class Intake:
         self._accounts = Accounts(store, self._archive, self.contracts, self.finals, self._twins, policy)
         self._echoes = Echoes(store, self._tree_of)
         self._trees: dict[tuple[bytes, int], Tree] = {}
-        self._closing: list[Node] = []
+        self._closing: list[tuple[int, Node]] = []
 
     def forget(self) -> None:
         """Drop the work of a transaction that was rolled back."""
@@ -170,7 +170,7 @@ class Intake:
                 self._store.keys.put(tenant_no, [(event.key, said, 0)])
         node = link(tree, span, batch_no, position)
         if span.role == Role.CLOSE and node is not None:
-            self._closing.append(node)
+            self._closing.append((tenant_no, node))
         return ""
 
     def _again(self, tree: Tree, span: Span) -> str:
@@ -189,6 +189,17 @@ class Intake:
         self._store.quarantine(
             tenant_no, DOOR, why.code, why.detail, trace_id, span_id, batch_no, position, now_ns
         )
+
+    def _close(self, tenant_no: int, node: Node, now_ns: int) -> None:
+        """Close the session that a program says is over: that of the customer it names, else the only one so called."""
+        strand, _ = self._store.traces.stored_strand(node.strand_no)
+        if strand.session_no:
+            self.finals.close(strand.session_no, now_ns)
+        elif node.identity.session_id and not node.identity.customer_id:
+            found = self._store.sessions.by_id(tenant_no, node.identity.session_id, None)
+            if len(found) == 1:
+                self.finals.close(found[0].session_no, now_ns)
+                self._accounts.release(node)
 
     def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Record an unpriced event again if its cost is known by now."""
@@ -212,6 +223,8 @@ class Intake:
             node = tree.find(span_id)
             if node is not None:
                 tree.changed[span_id] = node
+                if node.role == Role.CLOSE:
+                    self._closing.append((tenant_no, node))
 
     def strike(self, tenant_no: int, event_no: int, now_ns: int) -> int:
         """Void what a span is billed for, for good; returns the number of the VOID, 0 if there was nothing."""
@@ -238,9 +251,7 @@ class Intake:
         for tree in self._trees.values():
             if tree.left:
                 self._accounts.settle_sessions(tree)
-        for node in self._closing:
-            strand, _ = self._store.traces.stored_strand(node.strand_no)
-            if strand.session_no:
-                self.finals.close(strand.session_no, now_ns)
+        for tenant_no, node in self._closing:
+            self._close(tenant_no, node, now_ns)
         self._trees.clear()
         self._closing.clear()

@@ -97,9 +97,12 @@ class Keyring:
     def of_secret(self, secret: str) -> Credential:
         """The credential that a secret belongs to, if it may be used; raises `Denied`."""
         found = self._secrets.get(digest_of(secret))
-        if found is None or (found.until_ns and found.until_ns <= self._clock_ns()):
+        credential = (
+            None if found is None else self._credentials.get(found.key_id)
+        )  # may be deleted meanwhile
+        if found is None or credential is None or 0 < found.until_ns <= self._clock_ns():
             raise Denied("INVALID_CREDENTIAL", "the API key is not known here; nothing was read or recorded")
-        return self.usable(self._credentials[found.key_id])
+        return self.usable(credential)
 
     def of_id(self, key_id: str) -> Credential | None:
         """The credential of an id, whatever its status."""

@@ -45,7 +45,9 @@ def check_quota(
         if price.terms.limit is not None
     ]
     if not standings:
-        return allowed(f"{metric or 'nothing'} has no limit in the plans of customer {customer_id!r}")
+        return allowed(
+            f"there is no limit of {metric or 'anything'} in the plans of customer {customer_id!r}"
+        )
     gravest = max(standings, key=lambda standing: (standing.decision, standing.used - standing.limit))
     return quota_view(gravest, -((now_ns - period.end_ns) // NS_PER_MS))
 

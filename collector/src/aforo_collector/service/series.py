@@ -116,16 +116,17 @@ class Series:
 
 
 class Layout(NamedTuple):
-    """Where events with the same field names have what; "" for a field that they lack."""
+    """Where events with the same field names have what, by the number of the field; -1 for one that they lack."""
 
-    key: str
-    quantity: str
-    occurred: str
-    duration: str
-    metadata: str
-    shared: tuple[str, ...]
-    opaque: tuple[str, ...]
-    untyped: tuple[str, ...]
+    key: int
+    quantity: int
+    occurred: int
+    duration: int
+    metadata: int
+    shared: tuple[int, ...]
+    opaque: tuple[int, ...]
+    opaque_names: tuple[str, ...]
+    untyped: tuple[int, ...]
     """Fields of both that need not be text: a series agrees in their types, for equal ones may still differ."""
     mark: object
     """What tells it from every other layout."""
@@ -150,15 +151,16 @@ def telling_fields(catalog: Catalog) -> frozenset[str]:
 
 def layout_of(names: tuple[str, ...], telling: frozenset[str]) -> Layout | None:
     """The layout of events with these fields; None where two of them mean the same, or nothing is shared."""
-    meant = {NAMES.get(name, name): name for name in names}
+    meant = {NAMES.get(name, name): at for at, name in enumerate(names)}
     shared = tuple(
-        name
-        for field, name in meant.items()
-        if field in _SHARED or (field not in _OWN and (field in telling or name in telling))
+        at
+        for field, at in meant.items()
+        if field in _SHARED or (field not in _OWN and (field in telling or names[at] in telling))
     )
     if len(meant) < len(names) or not shared or "quantity" not in meant:
         return None
-    key, quantity, occurred, duration, metadata = (meant.get(field, "") for field in _OWN)
-    opaque = tuple(name for field, name in meant.items() if field not in _OWN and name not in shared)
-    untyped = tuple(name for name in (*shared, *opaque) if NAMES.get(name) not in TEXT_LENGTHS)
-    return Layout(key, quantity, occurred, duration, metadata, shared, opaque, untyped, object())
+    key, quantity, occurred, duration, metadata = (meant.get(field, -1) for field in _OWN)
+    opaque = tuple(at for field, at in meant.items() if field not in _OWN and at not in shared)
+    untyped = tuple(at for at in (*shared, *opaque) if NAMES.get(names[at]) not in TEXT_LENGTHS)
+    called = tuple(names[at] for at in opaque)
+    return Layout(key, quantity, occurred, duration, metadata, shared, opaque, called, untyped, object())

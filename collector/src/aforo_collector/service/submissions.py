@@ -94,6 +94,8 @@ class Submissions:
             submission.tenant_no,
             [(item.key, item.digest, number) for item, number in zip(fresh, numbers, strict=True)],
         )
+        if submission.received_ns:
+            self._store.submitted.receive(numbers, submission.received_ns)
         recorded = map(_fate_of, zip(repeat(RECORDED), map(_key_of, fresh), repeat(None), strict=False))
         for place, fate in zip(map(_place_of, fresh), recorded, strict=True):
             fates[place] = fate

@@ -225,6 +225,11 @@ class EventReads:
             number = self._before(number)
         return found
 
+    def received_ns(self, event_no: int) -> int:
+        """When an event came that was recorded later than that, 0 for any other."""
+        row = self._db.execute("SELECT received_ns FROM received WHERE event_no = ?", (event_no,)).fetchone()
+        return int(row[0]) if row is not None else 0
+
     def _parts(self, main_no: int) -> set[int]:
         """An event with what was derived of it, and what took them back."""
         found = {main_no}

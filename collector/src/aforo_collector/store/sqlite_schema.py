@@ -263,6 +263,9 @@ CREATE INDEX telling_tools ON calls (customer_no, start_ns) WHERE role = 2 AND i
 ALTER TABLE set_aside ADD COLUMN origin TEXT NOT NULL DEFAULT '';
 CREATE INDEX set_aside_by_origin ON set_aside (origin) WHERE origin <> '';
 """,
+    """
+CREATE TABLE received (event_no INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL);
+""",
 )
 """What makes each version of the schema out of the one before; a step that a file has taken never changes."""
 

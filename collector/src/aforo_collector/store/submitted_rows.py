@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .interning import Interning
@@ -38,6 +39,11 @@ class SubmittedRows:
     ) -> None:
         """Hold a row for `flush`; see `Submitted`."""
         self._rows.append((event_no, part, self._interning.name(door), key, session_no, trace_id, details))
+
+    def receive(self, event_nos: Iterable[int], received_ns: int) -> None:
+        """Note when events came that were recorded later than that; no event has a number below 1."""
+        rows = [(event_no, received_ns) for event_no in event_nos if event_no > 0]
+        self._db.executemany("INSERT INTO received VALUES (?, ?)", rows)
 
     def flush(self) -> None:
         """Write what is held."""

@@ -8,6 +8,7 @@ told by its `UsageEvent`s, of which only those kinds count: a `model_call` has p
 repeats what the sub-agent's own calls said.
 """
 
+import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import lru_cache, partial, wraps
@@ -71,6 +72,8 @@ _COUNTS: Final = (
     "cache_creation_input_tokens",
     "thinking_tokens",
 )
+
+_ADDITIONAL: Final = "additional_middleware"
 
 _identity: Final = lru_cache(maxsize=256, typed=True)(Identity)
 """AG2 makes a middleware for every turn, with the same arguments."""
@@ -144,17 +147,27 @@ class _Tool(ToolCall):
 
 
 def wrap_drive_scope(original: Method) -> Method:
-    """Wrap how AG2 opens the scope of a turn: with our middleware innermost, and the turn around all others."""
+    """Wrap how AG2 opens the scope of a turn: with our middleware innermost, and the turn around all others.
+
+    Raises:
+        TypeError: when it takes other arguments than those that we need.
+    """
+    missing = {"context", _ADDITIONAL} - set(inspect.signature(original).parameters)
+    if missing:
+        raise TypeError(f"_drive_scope takes no {' and no '.join(sorted(missing))}")
 
     @wraps(original)
     def drive_scope(self: Any, *args: Any, **kwargs: Any) -> Any:
         method = original.__get__(self, type(self))
-        context = kwargs.get("context")
-        given = tuple(kwargs.get("additional_middleware", ()))
-        if not scopes.is_active() or context is None or _has_ours(self, given):
+        try:
+            given = tuple(kwargs.get(_ADDITIONAL) or ())
+            if not scopes.is_active() or _has_ours(self, given):
+                return method(*args, **kwargs)
+            context, name = kwargs["context"], str(getattr(self, "name", ""))
+        except Exception as error:
+            frames.excuse(error)
             return method(*args, **kwargs)
-        kwargs["additional_middleware"] = (*given, AforoAG2Middleware)
-        return _driven(method(*args, **kwargs), context, str(getattr(self, "name", "")))
+        return _driven(method(*args, **kwargs | {_ADDITIONAL: (*given, AforoAG2Middleware)}), context, name)
 
     return drive_scope
 

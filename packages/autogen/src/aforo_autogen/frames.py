@@ -4,6 +4,7 @@ Whatever is wrapped, it comes down to two shapes: something that is awaited, and
 run unchanged; an error of metering is counted, logged once, and never reaches the program.
 """
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextvars import ContextVar, Token
 from functools import wraps
@@ -125,6 +126,9 @@ def call(open_frame: Open) -> Wrap:
     """A wrapper for methods that are awaited."""
 
     def wrap(original: Method) -> Method:
+        if not inspect.iscoroutinefunction(original):
+            return _handed_on(original, open_frame)
+
         @wraps(original)
         async def metered(self: Any, *args: Any, **kwargs: Any) -> Any:
             method = original.__get__(self, type(self))
@@ -136,6 +140,25 @@ def call(open_frame: Open) -> Wrap:
         return metered
 
     return wrap
+
+
+def _handed_on(original: Method, open_frame: Open) -> Method:
+    """A wrapper for a plain function that should give something to await."""
+
+    @wraps(original)
+    def metered(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = original.__get__(self, type(self))(*args, **kwargs)
+        if not scopes.is_active() or not _is_as_ever(
+            inspect.isawaitable(given), original, "nothing to await"
+        ):
+            return given
+
+        async def rest() -> Any:
+            return await awaited(opened(open_frame, self, args, kwargs), lambda: given, (), {})
+
+        return rest()
+
+    return metered
 
 
 def stream(open_frame: Open) -> Wrap:
@@ -158,7 +181,7 @@ async def awaited(frame: Frame, method: Method, args: tuple[Any, ...], kwargs: d
     """Run an operation that is awaited."""
     token = frame.resume()
     try:
-        result = await frame.bound(method)(*args, **kwargs)
+        result = await _bound(frame, method)(*args, **kwargs)
     except BaseException as error:
         guarded(frame.fail, error)
         raise
@@ -166,6 +189,14 @@ async def awaited(frame: Frame, method: Method, args: tuple[Any, ...], kwargs: d
         frame.pause(token)
     guarded(frame.end, result)
     return result
+
+
+def _bound(frame: Frame, method: Method) -> Method:
+    try:
+        return frame.bound(method)
+    except Exception as error:
+        excuse(error)
+        return method
 
 
 async def followed(start: Callable[[], Frame], source: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
@@ -219,15 +250,22 @@ def guarded(action: Callable[[Any], None], argument: object) -> None:
 def excuse(error: Exception) -> None:
     """Count an error of metering, and log the first."""
     plugin.count("autogen_metering_errors")
-    plugin.warn_once("autogen.metering", f"a call was not metered, it goes on: {error!r}")
+    plugin.warn_once(
+        "autogen.metering", f"a call was not metered, it goes on ({scopes.releases()}): {error!r}"
+    )
 
 
 def is_stream(source: object, method: Method) -> bool:
     """Whether a method gave a stream, as it should."""
-    if hasattr(source, "__aiter__"):
-        return True
-    name = getattr(method, "__qualname__", "a method")
-    plugin.warn_once(
-        f"autogen.shape.{name}", f"{name} returned no stream: its calls run as before but are not metered."
-    )
-    return False
+    return _is_as_ever(hasattr(source, "__aiter__"), method, "no stream")
+
+
+def _is_as_ever(is_so: bool, method: Method, instead: str) -> bool:
+    """Whether a method gave what it should; one warning if it gave something else."""
+    if not is_so:
+        name = getattr(method, "__qualname__", "a method")
+        plugin.warn_once(
+            f"autogen.shape.{name}",
+            f"{name} returned {instead} ({scopes.releases()}): its calls run as before but are not metered.",
+        )
+    return is_so

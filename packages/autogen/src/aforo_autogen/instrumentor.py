@@ -28,12 +28,12 @@ def _ag2_send(original: Method) -> Method:
     from ag2.events import UsageEvent
 
     @wraps(original)
-    def send(self: Any, event: object) -> Any:
+    def send(self: Any, event: object, *args: Any, **kwargs: Any) -> Any:
         if isinstance(event, UsageEvent) and scopes.is_active():
             from aforo_autogen.ag2 import spent
 
             frames.guarded(spent, event)
-        return original(self, event)
+        return original(self, event, *args, **kwargs)
 
     return send
 

@@ -7,9 +7,11 @@ started. There the id of the message's receiver names the team, and the team's s
 
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import metadata
 from itertools import count
 from typing import Any, Final
 
@@ -123,6 +125,16 @@ def _named(payer: Identity, agent: str) -> bytes:
     return payer.attributes + plugin.text(c.AGENT_NAME, agent) if agent else payer.attributes
 
 
+@cache
+def releases() -> str:
+    """The frameworks that are installed, with their versions."""
+    found = []
+    for name in ("autogen-core", "autogen-agentchat", "ag2"):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join(found)
+
+
 def _receiver_key() -> str | None:
     """The key of the runtime agent whose message is being handled; AutoGen's teams make it the team's id."""
     try:
@@ -132,7 +144,7 @@ def _receiver_key() -> str | None:
     except (ImportError, AttributeError):
         plugin.warn_once(
             "autogen.receiver",
-            "autogen-core has no MessageHandlerContext any more: teams on a shared runtime may be billed to "
+            f"there is no MessageHandlerContext any more ({releases()}): teams on a shared runtime may be billed to "
             "the session in which the runtime was started.",
         )
     except RuntimeError:  # no message is being handled

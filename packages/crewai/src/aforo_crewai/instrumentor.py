@@ -13,7 +13,7 @@ is registered too, for calls that bypass the model's class.
 import threading
 from collections.abc import Callable
 from functools import wraps
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
@@ -110,7 +110,7 @@ def instrument(
     `aforo_sdk.init`. Calling it again replaces the identity. A part of CrewAI that is not there costs one
     warning and what hangs on it.
     """
-    global _own, _patch, _hooks
+    global _own, _patch
     with _lock:
         _own = Identity(customer_id, team_id, agent_id, app_id, session_id, product_type)
         for feature in EVENTS:
@@ -120,7 +120,7 @@ def instrument(
             _patch = _Patch(bus, emit, _tap(emit))
             bus.emit = _patch.tapped
         if _hooks is None:
-            _hooks = _hook()
+            _guarded("register", _hook)
 
 
 def uninstrument() -> None:
@@ -138,8 +138,8 @@ def uninstrument() -> None:
             _patch.bus.emit = _patch.original
             _patch = None
         if _hooks is not None:
-            _hooks.unregister(_hooks.before, before_model_call)
-            _hooks = None
+            hooks, _hooks = _hooks, None
+            _guarded("unregister", lambda: hooks.unregister(hooks.before, before_model_call))
         metering.close_all()
 
 
@@ -149,19 +149,27 @@ def instrumented() -> bool:
 
 
 def _tap(emit: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the bus's `emit`: what was emitted is metered too."""
+    """Wrap the bus's `emit`: what was emitted is metered too. Whatever else `emit` may take is passed on."""
 
     @wraps(emit)
-    def emit_metered(self: Any, source: Any, event: Any) -> Any:
-        future = emit(self, source, event)
+    def emit_metered(self: Any, *given: Any, **named: Any) -> Any:
+        future = emit(self, *given, **named)
         own = _own
         if own is not None:
-            if getattr(event, "type", "") in _LOOPS:
-                _equip(source)
-            metering.see(own, source, event)
+            try:
+                _see(own, *given, **named)
+            except Exception as error:
+                metering.excuse("emit", error)
         return future
 
     return emit_metered
+
+
+def _see(own: Identity, source: Any, event: Any, *_: Any, **__: Any) -> None:
+    """Take note of an event, by the arguments that `emit` was called with."""
+    if getattr(event, "type", "") in _LOOPS:
+        _equip(source)
+    metering.see(own, source, event)
 
 
 def before_model_call(context: Any) -> None:
@@ -178,13 +186,22 @@ def after_model_call(context: Any) -> None:
         metering.answered(hooks.current_parent_id(), getattr(context, "response", None))
 
 
-def _hook() -> _Hooks | None:
-    """Register the hook before model calls; None if this CrewAI has no such hooks."""
+def _hook() -> None:
+    """Register the hook before model calls, if this CrewAI has such hooks."""
+    global _hooks
     register, unregister, points, current_parent_id = (_found(feature) for feature in HOOKS)
     if register is None or unregister is None or points is None or current_parent_id is None:
-        return None
+        return
     register(points.PRE_MODEL_CALL, before_model_call)
-    return _Hooks(unregister, current_parent_id, points.PRE_MODEL_CALL)
+    _hooks = _Hooks(unregister, current_parent_id, points.PRE_MODEL_CALL)
+
+
+def _guarded(what: str, action: Callable[[], object]) -> None:
+    """Use a part of CrewAI that is there, but may have changed."""
+    try:
+        action()
+    except Exception as error:
+        metering.excuse(what, error)
 
 
 def _equip(executor: Any) -> None:
@@ -200,7 +217,10 @@ def _equip(executor: Any) -> None:
         ("after_llm_call_hooks", after_model_call),
     ):
         own = getattr(executor, name, None)
-        if isinstance(own, list) and (hook in own) is not silent:
+        if not isinstance(own, list):
+            if silent and mapping.is_executor(executor):
+                _warn_of(f"AgentExecutor.{name}", HOOKS[0].loss)
+        elif (hook in own) is not silent:
             (own.append if silent else own.remove)(hook)
 
 
@@ -219,11 +239,15 @@ def _found(feature: Feature) -> Any:
         missing = f"{missing}.{lost[0]}"
     except (ImportError, AttributeError):
         pass
+    _warn_of(missing, feature.loss)
+    return None
+
+
+def _warn_of(missing: str, loss: str) -> None:
     plugin.warn_once(
         f"crewai.{missing}",
-        f"aforo-crewai: crewai {_version()} has no {missing}: {feature.loss}; the rest is metered.",
+        f"aforo-crewai: crewai {metering.version()} has no {missing}: {loss}; the rest is metered.",
     )
-    return None
 
 
 def _inside(place: Inside) -> Inside | None:
@@ -233,10 +257,3 @@ def _inside(place: Inside) -> Inside | None:
 
 
 plugin.found_by(_inside)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("crewai")
-    except metadata.PackageNotFoundError:
-        return "(unknown version)"

@@ -8,6 +8,7 @@ it. An error of metering is counted, logged once, and never reaches the program.
 import atexit
 import os
 from contextvars import ContextVar
+from importlib import metadata
 from time import time_ns
 from typing import Final
 
@@ -41,7 +42,7 @@ def see(own: Identity, source: object, event: object) -> None:
         elif event_type == "hook_dispatched" and getattr(event, "outcome", "") == "aborted":
             _block(event)
     except Exception as error:
-        _excuse("see", error)
+        excuse("see", error)
 
 
 def announce(parent_event_id: str | None, llm: object) -> None:
@@ -53,7 +54,7 @@ def announce(parent_event_id: str | None, llm: object) -> None:
                 _close_called(scope, time_ns(), b"", c.ERROR_TYPE_OTHER)
             scope.called, scope.called_ns = llm, time_ns()
     except Exception as error:
-        _excuse("announce", error)
+        excuse("announce", error)
 
 
 def answered(parent_event_id: str | None, answer: object) -> None:
@@ -66,7 +67,7 @@ def answered(parent_event_id: str | None, answer: object) -> None:
             step = c.STEP_FINAL_ANSWER if final else c.STEP_MODEL_CALL
             _close_called(scope, time_ns(), plugin.outcome(Answer(), step))
     except Exception as error:
-        _excuse("answered", error)
+        excuse("answered", error)
 
 
 def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
@@ -83,7 +84,7 @@ def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
             scope.inside = Inside(tree.trace_id, scope.span_id, payer)
         return scope.inside
     except Exception as error:
-        _excuse("inside", error)
+        excuse("inside", error)
         return None
 
 
@@ -285,10 +286,21 @@ def _abandon(scope: Scope, end_ns: int) -> None:
     _give_up(scope, end_ns)
 
 
-def _excuse(entry: str, error: Exception) -> None:
+def excuse(entry: str, error: Exception) -> None:
     """Count an error of metering, and log the first of each entry."""
     plugin.count("crewai_handler_errors")
-    plugin.warn_once(f"crewai.{entry}", f"{entry}: an event was not metered, the run goes on: {error!r}")
+    plugin.warn_once(
+        f"crewai.{entry}",
+        f"aforo-crewai: {entry} with crewai {version()}: something was not metered, the run goes on: {error!r}",
+    )
+
+
+def version() -> str:
+    """The release of CrewAI that is installed."""
+    try:
+        return metadata.version("crewai")
+    except metadata.PackageNotFoundError:
+        return "(unknown version)"
 
 
 def close_all() -> None:
@@ -297,7 +309,7 @@ def close_all() -> None:
         for scope in SCOPES.take_all():
             _abandon(scope, time_ns())
     except Exception as error:
-        _excuse("close_all", error)
+        excuse("close_all", error)
 
 
 atexit.register(close_all)

@@ -4,7 +4,7 @@ Nothing here reads what a message says, and nothing trusts a shape: gateways and
 things where usage belongs, so every value is checked, and what is no count is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from aforo_sdk import conventions as c
@@ -17,6 +17,9 @@ from aforo_sdk.plugin import (
     take_counts,
     tokens_of_usage,
 )
+
+PARTS_MAX: Final = 64
+"""How much of a tool's result is looked through for what became of the call, from its end."""
 
 _PROVIDERS: Final = {
     "amazon_bedrock": "aws.bedrock",
@@ -188,9 +191,39 @@ def is_agent_loop(metadata: Mapping[str, object]) -> bool:
     return metadata.get("langgraph_node", "model") == "model"
 
 
-def is_tool_error(output: object) -> bool:
-    """Tell whether a tool's result is a `ToolMessage` that says it failed."""
+def is_tool_error(output: object, is_own: Callable[[object], bool]) -> bool:
+    """Tell whether a tool's result is a `ToolMessage` that says it failed, or brings the one of this very call.
+
+    A LangGraph `Command` may bring those of other calls too; `is_own` knows the call's id.
+    """
+    if _says_error(output):
+        return True
+    if type(output).__name__ not in ("Command", "list"):
+        return False
+    messages = (message for each in _last(output) for message in _brought_by(each))
+    return any(
+        _says_error(message) and is_own(getattr(message, "tool_call_id", None)) for message in messages
+    )
+
+
+def _says_error(output: object) -> bool:
     return getattr(output, "status", None) == "error" and getattr(output, "type", None) == "tool"
+
+
+def _brought_by(output: object) -> Iterator[object]:
+    """What may be a message in the state update of a `Command`; anything else as it is."""
+    if type(output).__name__ != "Command":
+        yield output
+        return
+    update = getattr(output, "update", None)
+    fields = update if isinstance(update, dict) else getattr(update, "__dict__", None)
+    for value in _last(update) if fields is None else fields.values():
+        yield from _last(value[1] if type(value) is tuple and len(value) == 2 else value)
+
+
+def _last(value: object) -> Sequence[object]:
+    """The latest of several; the state of a graph may be long."""
+    return value[-PARTS_MAX:] if isinstance(value, list | tuple) else (value,)
 
 
 def is_steering(error: BaseException, kind: str = "GraphBubbleUp") -> bool:

@@ -148,12 +148,13 @@ def end_model(run_id: UUID, response: object) -> None:
 
 
 def end_tool(run_id: UUID, output: object) -> None:
-    """Write the span of a tool call; its `output` may be a message that says it failed."""
+    """Write the span of a tool call; its `output` may be, or bring, a message that says it failed."""
     try:
         key = key_of(run_id)
         run = RUNS.take(key) or RUNS.take_late(key)
         if run is not None:
-            _close(run, time_ns(), c.TOOL_ERROR if mapping.is_tool_error(output) else "")
+            failed = mapping.is_tool_error(output, lambda call: plugin.call_id(call) in run.attributes)
+            _close(run, time_ns(), c.TOOL_ERROR if failed else "")
     except Exception as error:
         _excuse("end_tool", error)
 

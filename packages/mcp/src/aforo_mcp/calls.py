@@ -7,6 +7,7 @@ snake_case): both are read, neither is imported. Nothing trusts a shape, nothing
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -41,8 +42,8 @@ _NO_FIELDS: Final[dict[str, Any]] = {}
 AMOUNT_LENGTH_MAX: Final = 40
 BAGGAGE_LENGTH_MAX: Final = 8_192
 CAUSES_MAX: Final = 4
-ID_LENGTH_MAX: Final = 256
-"""Longer ids are taken for nonsense and ignored: a cut id would be somebody else's."""
+ID_LENGTH_MAX: Final = 255
+"""What the collector takes. Longer ids are taken for nonsense and ignored: a cut id would be somebody else's."""
 
 _TIMEOUT_CODE: Final = -32001
 _CANCELLED_CODE: Final = -32800
@@ -182,6 +183,16 @@ def identity_of(meta: object) -> Identity:
         field: _stated(meta, names) or _stated(carried, names[:2]) for field, names in _IDENTITY.items()
     }
     return Identity(**stated) if any(stated.values()) else _NOBODY
+
+
+def session_of(transport_session_id: str) -> str:
+    """The session that one of the legacy protocol is billed as: its id, or a digest of one that is too long, as a JWT
+    is (the protocol allows it).
+    """
+    if len(transport_session_id) <= ID_LENGTH_MAX:
+        return transport_session_id
+    digest = blake2b(transport_session_id.encode(errors="replace"), digest_size=16)
+    return f"mcp-session-{digest.hexdigest()}"
 
 
 def parent_of(meta: object) -> tuple[int, int] | None:

@@ -2,13 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
+from types import CoroutineType
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
-from aforo_sdk.plugin import Identity
+from aforo_sdk.plugin import Identity, async_generator, generator
 
-from aforo_mcp.metering import begin, end
+from aforo_mcp.metering import Stretches, begin, end, pause, resume
 from aforo_mcp.requests import Request, request_among
 from aforo_mcp.spans import Layer
 from aforo_mcp.terms import Terms, cost_of_each
@@ -78,14 +79,14 @@ def _metered(function: F, terms: Terms, stated: str) -> F:
     def enter(arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer | None:
         return begin(terms, find, (named.pop(CONTEXT, None), arguments, named), is_body=True)
 
-    wrap = _plain
     if inspect.isasyncgenfunction(code):
-        wrap = _async_generator
+        metered = async_generator(function, lambda *given: Stretches(enter(*given)))
     elif inspect.isgeneratorfunction(code):
-        wrap = _generator
+        metered = generator(function, lambda *given: Stretches(enter(*given)))
     elif inspect.iscoroutinefunction(code):
-        wrap = _coroutine
-    metered = wrap(function, enter)
+        metered = _coroutine(function, enter)
+    else:
+        metered = _plain(function, enter)
     metered.__name__ = str(getattr(function, "__name__", called))
     _ask_for_context(metered, code)
     return cast(F, metered)
@@ -103,10 +104,25 @@ def _plain(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
         except BaseException as error:
             end(layer, error)
             raise
+        if isinstance(result, CoroutineType):
+            pause(layer)
+            return _awaited(layer, result)
         end(layer, result)
         return result
 
     return metered
+
+
+async def _awaited(layer: Layer | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The rest of a call whose function has handed a coroutine on, as a plain decorator around one does."""
+    resume(layer)
+    try:
+        result = await coroutine
+    except BaseException as error:
+        end(layer, error)
+        raise
+    end(layer, result)
+    return result
 
 
 def _coroutine(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
@@ -120,36 +136,6 @@ def _coroutine(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]
             raise
         end(layer, result)
         return result
-
-    return metered
-
-
-def _generator(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        layer = enter(args, kwargs)
-        try:
-            result = yield from function(*args, **kwargs)
-        except BaseException as error:
-            end(layer, error)
-            raise
-        end(layer, None)
-        return result
-
-    return metered
-
-
-def _async_generator(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        layer = enter(args, kwargs)
-        try:
-            async for item in function(*args, **kwargs):
-                yield item
-        except BaseException as error:
-            end(layer, error)
-            raise
-        end(layer, None)
 
     return metered
 

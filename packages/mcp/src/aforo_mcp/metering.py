@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Identity, Inside, here
+from aforo_sdk.plugin import Identity, Inside
 from opentelemetry import baggage, context
 from opentelemetry.context import Context
 
 from aforo_mcp import calls, spans
-from aforo_mcp.requests import Request
+from aforo_mcp.requests import Request, release_of
 from aforo_mcp.spans import Call, Layer
 from aforo_mcp.terms import Terms, carrying
 
@@ -77,14 +77,54 @@ def begin(terms: Terms, find: Find, subject: Any, is_body: bool) -> Layer | None
             call.in_body = True
         if terms.cost is not None:
             call.tally().fixed_costs.append(terms.cost)
-        opening = call.opening
-        # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
-        carried = _carrying(opening.payer, around) if around else opening.carried
-        layer.around = here.set(layer), context.attach(carried)
+        _enter(layer, call, around)
         return layer
     except Exception as error:
         _excuse("begin", error)
         return None
+
+
+def pause(layer: Layer | None) -> bool:
+    """Leave a stretch that `resume` goes on with: what comes next of its code runs later. Never raises.
+
+    False if it ends in another context than it began in, which has nothing to put back.
+    """
+    try:
+        if layer is not None and layer.leave():
+            context.detach(layer.carried)
+            return True
+    except Exception as error:
+        _excuse("pause", error)
+    return layer is None
+
+
+def resume(layer: Layer | None) -> None:
+    """Go on with a stretch that was paused, in whatever context that is. Never raises."""
+    try:
+        if layer is not None and isinstance(call := layer.serving, Call):
+            _enter(layer, call, context.get_current())
+    except Exception as error:
+        _excuse("resume", error)
+
+
+class Stretches:
+    """A layer around the code of a generator, which runs in stretches; `begin` has given it, or None."""
+
+    def __init__(self, layer: Layer | None) -> None:
+        self._layer = layer
+        pause(layer)
+
+    def enter(self) -> None:
+        """Begin a stretch."""
+        resume(self._layer)
+
+    def leave(self, token: None) -> bool:  # noqa: ARG002 - the protocol's signature
+        """End a stretch; False if it ends in another context than it began in."""
+        return pause(self._layer)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The generator has ended."""
+        end(self._layer, error)
 
 
 def end(layer: Layer | None, outcome: object) -> None:
@@ -94,13 +134,9 @@ def end(layer: Layer | None, outcome: object) -> None:
     if layer is None:
         return
     try:
-        ours, theirs = layer.around
-        try:
-            here.reset(ours)
-        except (ValueError, RuntimeError):
-            pass  # a stretch that ends in another context has nothing to put back there
-        else:
-            context.detach(theirs)
+        # A stretch that ends in another context has nothing to put back there.
+        if layer.leave():
+            context.detach(layer.carried)
         if layer.is_body and not isinstance(outcome, BaseException):
             outcome = spans.result_of(outcome)
         if isinstance(layer, Call):
@@ -109,6 +145,14 @@ def end(layer: Layer | None, outcome: object) -> None:
             layer.join(outcome)
     except Exception as problem:
         _excuse("end", problem)
+
+
+def _enter(layer: Layer, call: Call, around: Context) -> None:
+    """Let what runs from here on be inside of `layer`, and for the payer of its call."""
+    # Without anything of OpenTelemetry's around, the usual case, what is carried is always the same.
+    carried = _carrying(call.opening.payer, around) if around else call.opening.carried
+    layer.enter()
+    layer.carried = context.attach(carried)
 
 
 def _carrying(payer: Identity, around: Context) -> Context:
@@ -120,6 +164,8 @@ def _carrying(payer: Identity, around: Context) -> Context:
 
 def _excuse(moment: str, error: Exception) -> None:
     plugin.count("mcp_metering_errors")
+    releases = f"{release_of('mcp')}, {release_of('fastmcp')}"
     plugin.warn_once(
-        f"mcp.{moment}", f"aforo: a call of an MCP tool was not metered ({moment}); it goes on: {error!r}"
+        f"mcp.{moment}",
+        f"aforo: a call of an MCP tool was not metered ({moment}; {releases}); it goes on: {error!r}",
     )

@@ -9,8 +9,9 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final, NamedTuple, ParamSpec
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
@@ -26,6 +27,32 @@ CONNECTION_LOST: Final = "ConnectionError"
 
 _PROTOCOL_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+P = ParamSpec("P")
+
+
+def guarded(action: Callable[P, None]) -> Callable[P, None]:
+    """Do something that only metering needs: what passes must not suffer from its trouble."""
+
+    @wraps(action)
+    def trying(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            action(*args, **kwargs)
+        except Exception as problem:
+            _failed(action.__name__, problem)
+
+    return trying
+
+
+def _failed(moment: str, problem: Exception) -> None:
+    """Count an error of metering, and log the first of each moment."""
+    plugin.count("mcp_proxy_failed")
+    plugin.warn_once(
+        f"mcp.proxy.{moment}",
+        f"what passes could not be metered ({moment}: {type(problem).__name__}: {problem}); it was passed on "
+        "unchanged.",
+    )
 
 
 class Payment(NamedTuple):
@@ -75,6 +102,7 @@ class Parked:
                 del self._calls[key]
             return call
 
+    @guarded
     def close(self) -> None:
         """Nothing comes any more: end them all."""
         self._sweep(time.time_ns(), everything=True)
@@ -147,15 +175,13 @@ class Connection:
             _failed("request", problem)
         return opened
 
+    @guarded
     def reply(self, raw: bytes | bytearray) -> None:
         """Take note of what the server sends, before the client sees it."""
-        try:
-            for message in jsonrpc.messages(raw) if self._calls else ():
-                if "method" not in message and (call := self._take(message.get("id"))) is not None:
-                    error = message.get("error")
-                    self._answered(call, error if isinstance(error, Mapping) else message.get("result"))
-        except Exception as problem:
-            _failed("answer", problem)
+        for message in jsonrpc.messages(raw) if self._calls else ():
+            if "method" not in message and (call := self._take(message.get("id"))) is not None:
+                error = message.get("error")
+                self._answered(call, error if isinstance(error, Mapping) else message.get("result"))
 
     def is_open(self, call: OpenCall) -> bool:
         """Whether the call is still without an answer."""
@@ -175,6 +201,7 @@ class Connection:
                 return
         self._emit(call, end_ns, error_type)
 
+    @guarded
     def close(self, error_type: str) -> None:
         """The connection is gone: end what is open."""
         now_ns = time.time_ns()
@@ -184,6 +211,7 @@ class Connection:
         for call in left:
             self._emit(call, now_ns, error_type)
 
+    @guarded
     def end_session(self) -> None:
         """The transport's own session is over: if it was billed as one, close it at the collector, too."""
         payer, self._billed = self._billed, None
@@ -289,12 +317,4 @@ def _emit(call: OpenCall, end_ns: int, error_type: str, reported: bytes = b"") -
         max(call.start_ns, end_ns),
         attributes,
         error_type or None,
-    )
-
-
-def _failed(what: str, problem: Exception) -> None:
-    plugin.count("mcp_proxy_failed")
-    plugin.warn_once(
-        f"mcp.proxy.{what}",
-        f"a {what} could not be metered ({type(problem).__name__}: {problem}); it was passed on unchanged.",
     )

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from aforo_sdk import plugin
 
 from aforo_mcp import calls, jsonrpc, links
-from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, OpenCall, Parked, Payment
+from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, OpenCall, Parked, Payment, guarded
 
 RESUME_TIMEOUT_S: Final = 300
 """How long an answer of the legacy protocol may wait while nobody listens for it."""
@@ -53,7 +53,8 @@ class Sessions:
         connection = self._connections.get(session_id)
         if connection is None:
             attributes = _TRANSPORT + plugin.text_once(calls.MCP_SESSION_ID, session_id)
-            connection = Connection(self._payment, self._parked, session_id, attributes)
+            billed_as = calls.session_of(session_id)
+            connection = Connection(self._payment, self._parked, billed_as, attributes)
             self._connections[session_id] = connection
             if len(self._connections) > SESSIONS_MAX:
                 self._forget_oldest()
@@ -88,14 +89,19 @@ class Exchange:
         self._sessions = sessions
         self._ends_session = method == "DELETE"
         self._resumes = "last-event-id" in headers
-        self._connection, self._session_id = sessions.of_request(headers, query)
         self.link = ""
         """What the upstream is to be told in the header of links; empty if no tool is called."""
+        self._session_id = ""
         self._opened: list[OpenCall] = []
         self._status = 0
         self._events: jsonrpc.Events | None = None
         self._whole = bytearray()
         self._inflate: Callable[[bytes | bytearray], bytes | bytearray] = _nothing
+        self._begin(method, headers, query, body)
+
+    @guarded
+    def _begin(self, method: str, headers: Mapping[str, str], query: str, body: bytearray) -> None:
+        self._connection, self._session_id = self._sessions.of_request(headers, query)
         if method == "POST":
             readable = _inflater(headers.get("content-encoding", ""), "a request")(body)
             link = links.for_request()
@@ -103,6 +109,7 @@ class Exchange:
             if self._opened:
                 self.link = link.text
 
+    @guarded
     def answered(self, status: int, content_type: str, encoding: str) -> None:
         """The head of the answer is there."""
         self._status = status
@@ -113,6 +120,7 @@ class Exchange:
         if self._opened or self._events is not None:
             self._inflate = _inflater(encoding, "an answer")
 
+    @guarded
     def show(self, chunk: bytes) -> None:
         """Read what the client is about to see."""
         plain = self._inflate(chunk)
@@ -125,6 +133,7 @@ class Exchange:
                 self._connection.listeners.add(self)
             self._connection.reply(event)
 
+    @guarded
     def end(self) -> None:
         """The upstream has said all it had to say; the client must not have the last of it before this."""
         if self._whole:
@@ -139,6 +148,7 @@ class Exchange:
         if self._ends_session and self._session_id and self._status < 300:
             self._sessions.end(self._session_id)
 
+    @guarded
     def lost(self, error_type: str) -> None:
         """The stream is gone. Elsewhere that is the end of its calls; in a session they may be resumed."""
         now_ns, now_s = time.time_ns(), asyncio.get_running_loop().time()
@@ -162,11 +172,13 @@ class Exchange:
         elif self._connection.is_open(call):
             loop.call_later(left_s, self._look, call, error_type, lost_ns, quiet_s)
 
+    @guarded
     def _look(self, call: OpenCall, error_type: str, lost_ns: int, quiet_s: float) -> None:
         connection, now_s = self._connection, asyncio.get_running_loop().time()
         quiet_s = now_s if connection.listeners else max(quiet_s, connection.left_s)
         self._wait(call, error_type, lost_ns, quiet_s)
 
+    @guarded
     def unreachable(self) -> None:
         """There was no answer at all."""
         now_ns = time.time_ns()

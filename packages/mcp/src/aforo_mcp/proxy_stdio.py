@@ -20,7 +20,7 @@ from aforo_sdk import plugin
 
 from aforo_mcp import calls
 from aforo_mcp.jsonrpc import Lines
-from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, Parked
+from aforo_mcp.proxy_calls import CONNECTION_LOST, Connection, Parked, guarded
 
 READ_SIZE_BYTES: Final = 65_536
 DRAIN_S: Final = 1.0
@@ -110,6 +110,7 @@ def run(
 def _requests(connection: Connection) -> Callable[[bytes], None]:
     lines = Lines(lambda: True)
 
+    @guarded
     def tap(chunk: bytes) -> None:
         for line in lines.feed(chunk):
             connection.request(line)
@@ -121,6 +122,7 @@ def _replies(connection: Connection) -> Callable[[bytes], None]:
     # A line that began before a call was asked for cannot be its answer.
     lines = Lines(lambda: connection.waits)
 
+    @guarded
     def tap(chunk: bytes) -> None:
         for line in lines.feed(chunk):
             connection.reply(line)

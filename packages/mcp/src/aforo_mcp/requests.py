@@ -7,13 +7,14 @@ FastMCP 3 and 4 have the same fields, give or take. What one of them does not ha
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from aforo_sdk import plugin
 from aforo_sdk.plugin import Identity
 
 from aforo_mcp import links
-from aforo_mcp.calls import identity_of, parent_of
+from aforo_mcp.calls import ID_LENGTH_MAX, identity_of, parent_of
 from aforo_mcp.links import Link, Place
 
 MODERN_PROTOCOL: Final = "2026-07-28"
@@ -126,13 +127,18 @@ def _stated_by(argument: object) -> Any:
 
 def warn_of(distribution: str, feature: str, consequence: str) -> None:
     """Say once that a framework has changed its shape, and what that means for metering."""
+    plugin.warn_once(f"mcp.{feature}", f"aforo: {release_of(distribution)} has no {feature}: {consequence}.")
+
+
+@lru_cache
+def release_of(distribution: str) -> str:
+    """A framework and its version; only its name if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        framework = f"{distribution} {version(distribution)}"
+        return f"{distribution} {version(distribution)}"
     except PackageNotFoundError:
-        framework = distribution
-    plugin.warn_once(f"mcp.{feature}", f"aforo: {framework} has no {feature}: {consequence}.")
+        return distribution
 
 
 def _of_fastmcp() -> Request | None:
@@ -189,6 +195,7 @@ def _caller(http: Any) -> Identity:
     if token is None:
         return NOBODY
     stated = identity_of(getattr(token, "claims", None))
-    agent = stated.agent_id or getattr(token, "client_id", None) or getattr(token, "subject", None)
+    names = (stated.agent_id, getattr(token, "client_id", None), getattr(token, "subject", None))
+    agent = next((name for name in names if name and len(str(name)) <= ID_LENGTH_MAX), None)
     # A session among the claims is the identity provider's, none of an agent's.
     return Identity(stated.customer_id, stated.team_id, agent, stated.app_id)

@@ -36,12 +36,12 @@ _NO_CUSTOMER: Final = (
 class Layer(Inside):
     """A stretch of code around a call: the program's own function if it `is_body`, else what leads there.
 
-    `around` is what it puts back at its end: what of ours and which OpenTelemetry context was around.
+    `carried` is what it puts back at its end: the OpenTelemetry context around.
     """
 
-    __slots__ = ("around", "is_body")
+    __slots__ = ("carried", "is_body")
 
-    around: tuple[Token[Inside], Token[Context]]
+    carried: Token[Context]
     is_body: bool
 
 

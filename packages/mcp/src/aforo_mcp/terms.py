@@ -90,7 +90,9 @@ class Terms:
         if told.caller is not NOBODY:
             found = found.over(told.caller)
         found = found.over(ambient)
-        session_id = told.session_id or (told.link.session_id if told.link is not None else "")
+        session_id = calls.session_of(told.session_id) or (
+            told.link.session_id if told.link is not None else ""
+        )
         if session_id and found.session_id is None:
             found = found.over(Identity(session_id=session_id))
         return found

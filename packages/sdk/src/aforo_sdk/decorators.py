@@ -13,7 +13,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Token
 from decimal import Decimal
 from types import CoroutineType
-from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
+
+from opentelemetry.context import Context, attach, get_current
 
 from aforo_sdk import conventions, ids, notices, parents, runtime, wire
 from aforo_sdk.errors import UsageError, error_text, error_type, shown
@@ -37,8 +39,8 @@ class Stretches(Protocol):
     def enter(self) -> Any:
         """Begin a stretch."""
 
-    def leave(self, token: Any) -> None:
-        """End the stretch that gave `token`."""
+    def leave(self, token: Any) -> bool:
+        """End the stretch that gave `token`; False if it ends in another context than it began in."""
 
     def end(self, error: BaseException | None = None) -> None:
         """The generator has ended, by `error` if there is one."""
@@ -72,8 +74,8 @@ class _Call:
     def enter(self) -> Token[Inside]:
         return parents.here.set(self.open)
 
-    def leave(self, token: Token[Inside]) -> None:
-        parents.put_back(parents.here, token)
+    def leave(self, token: Token[Inside]) -> bool:
+        return parents.put_back(parents.here, token)
 
     def end(self, error: BaseException | None = None) -> None:
         if self._ended:
@@ -163,9 +165,9 @@ def _metered(function: F, shape: Callable[[str], _Shape], name: str | None) -> F
         return cast(F, type(function)(_metered(function.__func__, shape, name)))
     made = shape(name or str(getattr(function, "__name__", None) or type(function).__name__))
     if inspect.isasyncgenfunction(function):
-        return cast(F, async_generator(function, lambda: _Call(made)))
+        return cast(F, async_generator(function, lambda *_: _Call(made)))
     if inspect.isgeneratorfunction(function):
-        return cast(F, generator(function, lambda: _Call(made)))
+        return cast(F, generator(function, lambda *_: _Call(made)))
     if inspect.iscoroutinefunction(function):
         return cast(F, _coroutine(function, made))
     return cast(F, _plain(function, made))
@@ -212,35 +214,68 @@ def _coroutine(function: Callable[..., Any], shape: _Shape) -> Callable[..., Any
     return metered
 
 
-def generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+class _Turns:
+    """The code of a generator by turns with that of its caller: each finds itself where it was at its last turn.
+
+    So a session that the generator's code opens holds there until that code ends it, and never for the caller.
+    """
+
+    __slots__ = ("_around", "_entered", "_left_open", "_stretches", "_token")
+
+    def __init__(self, stretches: Stretches) -> None:
+        self._stretches = stretches
+        self._left_open: tuple[Inside, Context] | None = None
+
+    def enter(self) -> None:
+        self._around = get_current()
+        self._token = self._stretches.enter()
+        self._entered = parents.here.get()
+        if self._left_open is not None:
+            inside, carried = self._left_open
+            parents.here.set(inside)
+            attach(carried)
+
+    def leave(self) -> None:
+        inside, resumed = parents.here.get(), self._left_open is not None
+        self._left_open = None if inside is self._entered else (inside, get_current())
+        if self._stretches.leave(self._token) and (resumed or self._left_open is not None):
+            attach(self._around)
+
+
+Begin: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Stretches]
+"""What the code of a call runs in; it may take from the call's named arguments what is meant for itself."""
+
+
+def generator(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """A generator function whose code runs in the stretches of what `begin` gives, each run in its own."""
 
     @functools.wraps(function)
     def metered(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        inner = function(*args, **kwargs)
-        call = begin()
-        resume: Callable[[Any], Any] = inner.send
+        call = begin(args, kwargs)
+        turns = _Turns(call)
         argument: Any = None
         try:
+            inner = function(*args, **kwargs)
+            resume: Callable[[Any], Any] = inner.send
             while True:
-                # Set only while the inner code runs: between items the caller's code has the thread.
-                token = call.enter()
+                # Entered only while the inner code runs: between items the caller's code has the thread.
+                turns.enter()
                 try:
                     item = resume(argument)
                 except StopIteration as stop:
                     call.end()
                     return stop.value
                 finally:
-                    call.leave(token)
+                    turns.leave()
                 try:
                     argument = yield item
                     resume = inner.send
                 except GeneratorExit:
-                    token = call.enter()
+                    turns.enter()
                     try:
                         inner.close()
                     finally:
-                        call.leave(token)
+                        turns.leave()
                     raise
                 except BaseException as error:
                     resume, argument = inner.throw, error
@@ -251,34 +286,35 @@ def generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> C
     return metered
 
 
-def async_generator(function: Callable[..., Any], begin: Callable[[], Stretches]) -> Callable[..., Any]:
+def async_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """An async generator function whose code runs in the stretches of what `begin` gives."""
 
     @functools.wraps(function)
     async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        inner = function(*args, **kwargs)
-        call = begin()
-        resume: Callable[[Any], Any] = inner.asend
+        call = begin(args, kwargs)
+        turns = _Turns(call)
         argument: Any = None
         try:
+            inner = function(*args, **kwargs)
+            resume: Callable[[Any], Any] = inner.asend
             while True:
-                token = call.enter()
+                turns.enter()
                 try:
                     item = await resume(argument)
                 except StopAsyncIteration:
                     call.end()
                     return
                 finally:
-                    call.leave(token)
+                    turns.leave()
                 try:
                     argument = yield item
                     resume = inner.asend
                 except GeneratorExit:
-                    token = call.enter()
+                    turns.enter()
                     try:
                         await inner.aclose()
                     finally:
-                        call.leave(token)
+                        turns.leave()
                     raise
                 except BaseException as error:
                     resume, argument = inner.athrow, error

@@ -23,6 +23,7 @@ from aforo_sdk.answers import (
     take_counts,
     tokens_of_usage,
 )
+from aforo_sdk.decorators import async_generator, generator
 from aforo_sdk.errors import shown
 from aforo_sdk.identity import Identity
 from aforo_sdk.ids import new_ids, new_span_id, new_trace_id
@@ -54,6 +55,7 @@ __all__ = [
     "Opening",
     "agent_call",
     "answer_of_usage",
+    "async_generator",
     "boolean",
     "call_id",
     "capture_content",
@@ -64,6 +66,7 @@ __all__ = [
     "emit",
     "error_type_of",
     "found_by",
+    "generator",
     "here",
     "innermost",
     "integer",

@@ -75,10 +75,10 @@ class Session:
         Coroutine functions and generators run in the session where they are awaited and read.
         """
         if inspect.isgeneratorfunction(function):
-            return cast(Callable[P, R], decorators.generator(function, lambda: _Stretches(self._identity)))
+            return cast(Callable[P, R], decorators.generator(function, lambda *_: _Stretches(self._identity)))
         if inspect.isasyncgenfunction(function):
             return cast(
-                Callable[P, R], decorators.async_generator(function, lambda: _Stretches(self._identity))
+                Callable[P, R], decorators.async_generator(function, lambda *_: _Stretches(self._identity))
             )
         snapshot = contextvars.copy_context()
 
@@ -142,8 +142,11 @@ class _Stretches:
     def enter(self) -> _Place:
         return _attach(self._identity)
 
-    def leave(self, token: _Place) -> None:
-        _detach(token)
+    def leave(self, token: _Place) -> bool:
+        is_here = token.leave()
+        if is_here:
+            context.detach(token.carried)
+        return is_here
 
     def end(self, error: BaseException | None = None) -> None:
         """Nothing is left to do: the session goes on."""

@@ -27,6 +27,7 @@ _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,17})\.[0-
 _COUNT_DIGITS_MAX: Final = 16
 _SWITCHES: Final = {"": None, "true": True, "false": False}
 _object: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
 def texts(_: str, cells: Cells, __: Faults) -> Values:
@@ -94,14 +95,14 @@ def objects(name: str, cells: Cells, faults: Faults) -> Values:
     """JSON objects, their numbers exact."""
     try:
         return list(map(_object, cells))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return [_object_or_fault(name, row, cell, faults) if cell else None for row, cell in enumerate(cells)]
 
 
 def _object_or_fault(name: str, row: int, cell: str, faults: Faults) -> dict[str, Any] | None:
     try:
         return _object(cell)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         faults.setdefault(
             row, Refusal(f"INVALID_{name.upper()}", f"{name} is not a JSON object: {error}", name)
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 from aforo_collector.domain.submission import RawEvent, Refusal
+from aforo_collector.pipeline.attribution import COSTS, PROVIDER, SPELLINGS
 
 from .mapping import usage_event
 from .paths import Budget
@@ -59,7 +61,14 @@ def _extracted(terms: Terms, source_id: str, event: ProviderEvent, budget: Budge
     assert isinstance(given, dict)
     metadata = given | {"provider": terms.provider.name, "eventType": shown[1], "sourceId": source_id}
     key = key_of(source_id, event_id, event.position)
-    return Extracted(*shown, {**found, "idempotencyKey": key, "metadata": metadata})
+    return Extracted(*shown, {**found, **_modelled(given), "idempotencyKey": key, "metadata": metadata})
+
+
+def _modelled(metadata: Mapping[str, object]) -> dict[str, object]:
+    """Who provides the model that metadata tells of the tokens of: never the sender of the webhook."""
+    if COSTS.isdisjoint(metadata):
+        return {}
+    return {"provider": next((metadata[name] for name in metadata if SPELLINGS.get(name) == PROVIDER), "")}
 
 
 def key_of(source_id: str, event_id: str, position: str = "") -> str:
