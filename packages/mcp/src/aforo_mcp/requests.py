@@ -46,16 +46,15 @@ class Told(NamedTuple):
         return parent_of(self.meta) or parent_of(self.headers)
 
 
-@dataclass(
-    slots=True, eq=False, init=False
-)  # made for every call: filling it in is quicker than an `__init__`
+@dataclass(slots=True, eq=False, init=False)
 class Request:
     """One JSON-RPC request. What is not known is empty.
 
     `session` is the framework's own object for the connection: with the request's id it tells one request
     from another. `tool` is the name that the client asked for. `state` is that of the earlier round of the call
     whose questions it answers, None if it begins one. `told` is None where it says neither who calls nor from
-    where, as most do over stdio.
+    where, as most do over stdio. It is made for every call, and filled in without an `__init__`, which would
+    take longer than the rest.
     """
 
     session: object

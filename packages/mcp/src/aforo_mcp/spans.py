@@ -46,7 +46,7 @@ class Layer(Inside):
 
 
 class Call(Layer):
-    """One call of a tool that is running, and its outermost layer; `is_open` while a request of it is served.
+    """One call of a tool that is running, and its outermost layer.
 
     `attributes` are the encoded ones that its first request gives it. `in_body` says that the tool's own
     function was entered, `inner_error` how that ended. `used` is what was reported, None as long as nothing
@@ -54,23 +54,23 @@ class Call(Layer):
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "in_body", "inner_error", "is_open", "opening", "parent_id", "request",
-        "start_ns", "tool", "used",
+        "__weakref__", "attributes", "in_body", "inner_error", "opening", "parent_id", "request", "start_ns", "used",
     )  # fmt: skip
 
-    def __init__(
-        self, tool: str, opening: Opening, request: Request | None, around: Context, place: Inside
-    ) -> None:
-        self.tool = tool
+    def __init__(self, opening: Opening, request: Request | None, around: Context, place: Inside) -> None:
         self.opening = opening
         self.request = request
         self.attributes = b""
         self.used: Tally | None = None
-        self.is_open = True
         self.in_body = False
         self.inner_error = ""
         self.start_ns = now_ns = time_ns()
-        trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns, place)
+        if around or place.trace_id:
+            trace_id, span_id, self.parent_id = plugin.new_place(around, now_ns, place)
+        else:  # the usual case, in one step
+            trace_id, span_id = plugin.new_ids(now_ns)
+            self.parent_id = 0
+        Inside.__init__(self, trace_id, span_id, opening.payer, None, around, self)
         if request is not None:
             request_id = request.request_id
             if type(request_id) is int:
@@ -78,25 +78,22 @@ class Call(Layer):
             elif request_id is not None:
                 self.attributes = plugin.text_once(calls.REQUEST_ID, str(request_id))
             if request.told is not None:
-                trace_id = self._stand(request, request.told) or trace_id
-        Inside.__init__(self, trace_id, span_id, opening.payer, None, around, self)
+                self._stand(request, request.told)
 
-    def _stand(self, request: Request, told: Told) -> int:
-        """Take the place that the request says the call has, and return its trace; 0 if that is not said."""
-        trace_id, parent_id, call_id = request.place(self.tool)
+    def _stand(self, request: Request, told: Told) -> None:
+        """Take the place that the request says the call has, if it does."""
+        trace_id, parent_id, call_id = request.place(self.opening.tool)
         if trace_id:
-            self.parent_id = parent_id
+            self.trace_id, self.parent_id = trace_id, parent_id
         if told.session_id:
             self.attributes += plugin.text_once(calls.MCP_SESSION_ID, told.session_id)
         if call_id and _is_alone(call_id, self):
             self.attributes += plugin.text_once(c.TOOL_CALL_ID, call_id)
-        return trace_id
 
     def go_on(self, request: Request) -> None:
         """Serve the request that brings what a round has asked for."""
         self.request = request
         self.span_id = plugin.new_span_id()
-        self.is_open = True
         self.serving = self
         self.in_body = False
         self.inner_error = ""
@@ -106,7 +103,12 @@ class Call(Layer):
     def bill(self, identity: Identity) -> None:
         """Take what a layer further inside knows better of who pays."""
         version = "" if self.request is None else self.request.protocol_version
-        self.opening = opening_of(self.tool, version, identity.over(self.opening.payer))
+        self.opening = opening_of(self.opening.tool, version, identity.over(self.opening.payer))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request of it is served."""
+        return self.serving is self
 
     def is_of(self, request: Request | None) -> bool:
         """Whether this is the call of a request that is served: a context outlives its request in tasks that
@@ -165,12 +167,11 @@ def open_call(
         else:
             call.go_on(request)
             return call
-    return Call(tool, opening, request, around, place)
+    return Call(opening, request, around, place)
 
 
 def close_call(call: Call, outcome: object) -> None:
     """Write the span of a call that ended in `outcome`: a result, or an exception."""
-    call.is_open = False
     call.serving = None  # or only the garbage collector would free the call
     opening, message, end_ns = call.opening, None, time_ns()
     name, attributes = opening.name, opening.attributes + call.attributes
@@ -249,7 +250,7 @@ def _wait(call: Call, asked: object) -> None:
         state = asked.get("requestState")
     else:
         state = getattr(asked, "request_state", None)
-    key = call.tool, str(state or ""), call.payer
+    key = call.opening.tool, str(state or ""), call.payer
     _waiting.setdefault(key, deque(maxlen=WAITING_ALIKE_MAX)).append(call)
     if len(_waiting) > WAITING_MAX:
         _waiting.pop(next(iter(_waiting)), None)

@@ -21,12 +21,14 @@ _MCP_SERVER: Final = Identity(product_type=c.MCP_SERVER)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What the calls of a tool have in common that one payer makes in one version of the protocol.
+    """What the calls of a tool have in common that one payer makes in one version of the protocol; `name` is that
+    of their spans.
 
     `attributes` are the encoded ones that their spans begin with; `carried` is the OpenTelemetry context that
     tells whoever is called from there who pays.
     """
 
+    tool: str
     name: str
     payer: Identity
     attributes: bytes
@@ -102,7 +104,7 @@ def opening_of(tool: str, protocol_version: str, payer: Identity) -> Opening:
     attributes += payer.attributes
     if protocol_version:
         attributes += plugin.text(calls.PROTOCOL_VERSION, protocol_version)
-    return Opening(name, payer, attributes, carrying(payer, Context()))
+    return Opening(tool, name, payer, attributes, carrying(payer, Context()))
 
 
 def carrying(payer: Identity, context: Context) -> Context:

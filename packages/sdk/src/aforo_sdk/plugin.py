@@ -26,7 +26,7 @@ from aforo_sdk.answers import (
 from aforo_sdk.decorators import async_generator, generator
 from aforo_sdk.errors import shown
 from aforo_sdk.identity import Identity
-from aforo_sdk.ids import new_span_id, new_trace_id
+from aforo_sdk.ids import new_ids, new_span_id, new_trace_id
 from aforo_sdk.notices import count, warn_once
 from aforo_sdk.operations import (
     Opening,
@@ -72,6 +72,7 @@ __all__ = [
     "integer",
     "is_product_type_assumed",
     "model_call",
+    "new_ids",
     "new_place",
     "new_span_id",
     "new_trace_id",
