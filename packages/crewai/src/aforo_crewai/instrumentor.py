@@ -11,8 +11,8 @@ is registered too, for calls that bypass the model's class.
 """
 
 import threading
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +54,11 @@ HOOKS: Final = (
         (),
         "models that emit no events are not metered",
     ),
+)
+LITELLM: Final = Feature(
+    ("crewai.utilities.token_counter_callback", "TokenCalcHandler.log_success_event"),
+    (),
+    "calls through LiteLLM that ask for tools have no tokens",
 )
 EVENTS: Final = (
     Feature(
@@ -169,6 +174,7 @@ def _see(own: Identity, source: Any, event: Any, *_: Any, **__: Any) -> None:
     """Take note of an event, by the arguments that `emit` was called with."""
     if getattr(event, "type", "") in _LOOPS:
         _equip(source)
+        _guarded("listen", lambda: _listen(source))
     metering.see(own, source, event)
 
 
@@ -222,6 +228,37 @@ def _equip(executor: Any) -> None:
                 _warn_of(f"AgentExecutor.{name}", HOOKS[0].loss)
         elif (hook in own) is not silent:
             (own.append if silent else own.remove)(hook)
+
+
+def _listen(executor: Any) -> None:
+    """Have the loop of an agent tell us what each call through LiteLLM has used: of those that ask for tools no
+    event tells the end. It makes its list of listeners anew for every task.
+    """
+    listeners = getattr(executor, "callbacks", None)
+    if getattr(getattr(executor, "llm", None), "is_litellm", False) is not True:
+        return
+    listener = _listener_class()
+    if listener is not None and isinstance(listeners, list):
+        listeners.append(listener())
+
+
+@cache
+def _listener_class() -> Any:
+    """CrewAI listens to nobody but to handlers of its own kind; None if it has none any more."""
+    if _found(LITELLM) is None:
+        return None
+    kind: Any = import_module(LITELLM.path[0]).TokenCalcHandler
+
+    class Listener(kind):  # type: ignore[misc]
+        """Passes on what LiteLLM says that a call has used."""
+
+        def log_success_event(self, kwargs: Any, response_obj: Any, *_: Any, **__: Any) -> None:  # noqa: ARG002
+            """Hear of a call that was answered."""
+            hooks = _hooks
+            if hooks is not None and isinstance(response_obj, Mapping):
+                metering.used(hooks.current_parent_id(), response_obj.get("usage"))
+
+    return Listener
 
 
 def _found(feature: Feature) -> Any:

@@ -14,7 +14,7 @@ from typing import Final
 
 from aforo_sdk import conventions as c
 from aforo_sdk import plugin
-from aforo_sdk.plugin import Answer, Identity, Inside
+from aforo_sdk.plugin import Answer, Identity, Inside, answer_of_usage
 
 from aforo_crewai import mapping, spans
 from aforo_crewai.scopes import SCOPES, Loop, Scope, Tree
@@ -70,6 +70,20 @@ def answered(parent_event_id: str | None, answer: object) -> None:
         excuse("answered", error)
 
 
+def used(parent_event_id: str | None, usage: object) -> None:
+    """Take note of what the model call of this context has used, as its answer says. Its end may not be told:
+    CrewAI keeps silent of an answer through LiteLLM that asks for tools.
+    """
+    try:
+        scope = SCOPES.around(parent_event_id)
+        if scope is not None and scope.kind == mapping.MODEL:
+            scope.used, scope.answered_ns = usage, time_ns()
+            if scope.loop is not None:
+                scope.loop.answered = scope
+    except Exception as error:
+        excuse("used", error)
+
+
 def inside(parent_event_id: str | None, place: Inside) -> Inside | None:
     """Where the code runs that asks, if that is the scope `parent_event_id` and it began in `place`: it hangs
     there, for its payer. What the program says inside, with a session of ours, wins.
@@ -105,6 +119,8 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
         tree, above, inherited, loop = parent.tree, parent.span_id, parent.inherited, parent.loop
         if parent.called_ns:
             _resolve_called(parent, kind, start_ns)
+        if loop is not None and loop.answered is not None:
+            _close_answered(loop)
     is_agent = kind in mapping.AGENTS
     role = mapping.role_of(event) if is_agent else ""
     opening = spans.opening_of(kind, source, event, role)
@@ -182,8 +198,9 @@ def _close_model(scope: Scope, end_ns: int, event: object, failed: bool) -> None
     """
     if failed:
         quality = "" if mapping.was_refused(event) and not scope.began else c.MISSING
+        answer = answer_of_usage(scope.used) if scope.answered_ns else Answer({}, quality)
         error_type, error = mapping.error_of(event)
-        spans.emit(scope, end_ns, plugin.outcome(Answer({}, quality), c.STEP_MODEL_CALL), error_type, error)
+        spans.emit(scope, end_ns, plugin.outcome(answer, c.STEP_MODEL_CALL), error_type, error)
         return
     answer, loop, step = mapping.answer_of(event), scope.loop, c.STEP_MODEL_CALL
     if loop is not None:
@@ -192,6 +209,18 @@ def _close_model(scope: Scope, end_ns: int, event: object, failed: bool) -> None
         if mapping.is_final(said, answer.asks_for_tools, loop.has_tools, scope.offered):
             step = c.STEP_FINAL_ANSWER
     spans.emit(scope, end_ns, plugin.outcome(answer, step))
+
+
+def _close_answered(loop: Loop) -> None:
+    """Something starts in a loop whose model has answered: write the span of that call, if nobody told its end."""
+    scope, loop.answered = loop.answered, None
+    if scope is not None and SCOPES.take(scope):
+        _write_answered(scope)
+
+
+def _write_answered(scope: Scope) -> None:
+    answer = answer_of_usage(scope.used, asks_for_tools=True)
+    spans.emit(scope, scope.answered_ns, plugin.outcome(answer, c.STEP_MODEL_CALL))
 
 
 def _close_tool(scope: Scope, end_ns: int, event: object, failed: bool) -> None:
@@ -257,6 +286,8 @@ def _parent_of(kind: str, event: object) -> Scope | None:
     that starts in the midst of a model call is not part of that call's.
     """
     parent = SCOPES.around(getattr(event, "parent_event_id", None))
+    if parent is not None and parent.answered_ns:
+        parent = parent.parent  # what starts now comes after it, though it may still lie on the stack
     if parent is None:
         return SCOPES.root_of(_tree.get())
     return None if parent.kind == mapping.MODEL and kind in _RUNS else parent
@@ -277,6 +308,9 @@ def _root(own: Identity, kind: str, event: object) -> Tree:
 
 def _give_up(scope: Scope, end_ns: int) -> None:
     """Write the span of a scope that nobody ends."""
+    if scope.answered_ns:
+        _write_answered(scope)
+        return
     unfinished = scope.opening.unfinished if scope.opening is not None else b""
     spans.emit(scope, end_ns, unfinished, c.ERROR_TYPE_OTHER)
 

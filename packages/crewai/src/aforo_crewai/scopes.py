@@ -59,10 +59,13 @@ class Tree:
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """The loop of one agent: whether it has tools, and the tool calls its model has asked for so far."""
+    """The loop of one agent: whether it has tools, the tool calls its model has asked for so far, and the call of
+    the model that has been `answered` last, if its end has yet to be told.
+    """
 
     has_tools: bool
     asked: list[Asked] = field(default_factory=list)
+    answered: Optional["Scope"] = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,8 +79,9 @@ class Scope:
 
     What is learned on the way: `call_id` of a model call, `offered` that it was told of tools, `began` that
     its answer has begun; `failure` of a tool that says it ended well, `cached` that it did not run;
-    `called_ns` and `called` for a model call that was announced by a hook and by no event (0: none). `around` is
-    what of ours it began in, `inside` is where its code runs, once somebody has asked.
+    `called_ns` and `called` for a model call that was announced by a hook and by no event (0: none); `used` and
+    `answered_ns` for one whose answer has come, and whose own end may not (0: none). `around` is what of ours it
+    began in, `inside` is where its code runs, once somebody has asked.
     """
 
     key: str
@@ -99,6 +103,8 @@ class Scope:
     cached: bool = False
     called: object = None
     called_ns: int = 0
+    used: object = None
+    answered_ns: int = 0
     around: Inside | None = None
     inside: Inside | None = None
 
