@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from crewai import LLM, llm
+from crewai import LLM, Crew, llm
 from openai import OpenAI
 from openai.types.chat import ChatCompletion
 
@@ -52,12 +52,13 @@ def routed(monkeypatch: pytest.MonkeyPatch) -> Routed:
     return lambda url: LLM(model="openai/stub-1", is_litellm=True, base_url=url)
 
 
-def run(routed: Routed, script: Sequence[Reply], times: int = 1) -> None:
+def run(routed: Routed, script: Sequence[Reply], times: int = 1) -> Crew:
     """Let a crew of one agent with a tool work."""
     with fake_openai(list(script)) as server:
         team = crew(routed(server.url), lookup)
         for _ in range(times):
             team.kickoff()
+    return team
 
 
 OSLO = ("lookup", {"city": "Oslo"})
@@ -98,6 +99,8 @@ def test_a_run_that_fails_after_a_call_that_asks(metered: ReadSpans, routed: Rou
 def test_a_crew_that_runs_again(metered: ReadSpans, routed: Routed) -> None:
     """Each call is heard of once, however often its agent has worked before."""
     script = [asks(OSLO, usage=Usage(70, 5)), Reply("Rain.", usage=Usage(50, 3))]
-    run(routed, script * 2, times=2)
+    team = run(routed, script * 2, times=2)
+    listeners = team.agents[0].agent_executor.callbacks
+    assert len(listeners) == len({type(listener) for listener in listeners})
     calls = metered().named("chat openai/stub-1")
     assert sorted(call["gen_ai.usage.input_tokens"] for call in calls) == [50, 50, 70, 70]

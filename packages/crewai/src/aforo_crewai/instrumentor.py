@@ -232,13 +232,15 @@ def _equip(executor: Any) -> None:
 
 def _listen(executor: Any) -> None:
     """Have the loop of an agent tell us what each call through LiteLLM has used: of those that ask for tools no
-    event tells the end. It makes its list of listeners anew for every task.
+    event tells the end.
     """
     listeners = getattr(executor, "callbacks", None)
     if getattr(getattr(executor, "llm", None), "is_litellm", False) is not True:
         return
     listener = _listener_class()
-    if listener is not None and isinstance(listeners, list):
+    if listener is None or not isinstance(listeners, list):
+        return
+    if not any(isinstance(one, listener) for one in listeners):
         listeners.append(listener())
 
 
