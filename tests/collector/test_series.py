@@ -7,8 +7,11 @@ from typing import Any
 
 from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.catalog_file import parse
+from aforo_collector.domain.cost import Unpriced
 from aforo_collector.domain.identity import NOBODY, Identity
 from aforo_collector.domain.submission import Refusal
+from aforo_collector.pipeline.attribution import counted_by_one, parts_of
+from aforo_collector.pipeline.enrich import product_type_of_event
 from aforo_collector.service.admission import Admission
 from aforo_collector.service.series import Accepted, Series
 from aforo_collector.store.interning import Bounded
@@ -150,3 +153,29 @@ def test_a_forgotten_series_is_found_anew() -> None:
         ]
         assert [one.event.session_id for one in found if not isinstance(one, Refusal)] == wanted
         assert len(series) <= 10
+
+
+@given(
+    st.sampled_from(["ai_agent.steps", "agentic_api.tool_calls", "mcp_server.tool_invocations", "api_calls"]),
+    st.sampled_from(["", "find"]),
+    st.sampled_from(["", "SUCCESS", "ERROR"]),
+    st.sampled_from([{}, {"model": "m"}, {"input_tokens": 3}, {"total_provider_cost": "0.1"}, {"note": "n"}]),
+    st.integers(1, 10**9),
+)
+def test_an_event_that_counts_calls_is_so_many_of_what_one_is(
+    metric: str, tool: str, status: str, metadata: dict[str, Any], count: int
+) -> None:
+    """What is found for one call holds for any number, and is found only where nothing else is told."""
+    raw = {"customerId": "c1", "metricName": metric, "quantity": count, "metadata": metadata}
+    raw |= {name: value for name, value in (("toolName", tool), ("executionStatus", status)) if value}
+    terms = catalog()
+    [found] = Admission(terms, NOBODY, Bounded(10)).admit([raw], BOUNDS_NS)
+    assert not isinstance(found, Refusal)
+    product_type = product_type_of_event(found.event, terms)
+    unit = terms.unit(metric)
+    parts = parts_of(found.event, unit, product_type, lambda *_: Unpriced("unknown_model"), NOW_NS)
+    one = counted_by_one(found.event, unit, product_type)
+    if one is not None:
+        assert parts == [one._replace(occurrence=one.occurrence._replace(calls=count))]
+    elif metadata in ({}, {"note": "n"}):
+        assert parts[0].own == ""
