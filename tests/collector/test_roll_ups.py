@@ -13,7 +13,7 @@ from aforo_collector.domain.usage import Kind, Occurrence
 from aforo_collector.service.checking import check, rebuild_derived
 from aforo_collector.store import event_rows, posting_count
 from aforo_collector.store.roll_up_count import DUE, TABLES
-from aforo_collector.store.roll_up_rows import KEYS, SUMMED, RollUps, sums_in
+from aforo_collector.store.roll_up_rows import KEYS, SUMMED, RollUps, Track, sums_in
 from aforo_collector.store.sqlite import FILE_NAME, Database
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,16 +97,51 @@ def small_segments(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(posting_count, "SEGMENT_EVENTS", 4)
 
 
-@given(st.lists(st.tuples(st.booleans(), amounts, amounts), min_size=1, max_size=8))
-@properties
-def test_no_digit_of_an_amount_is_lost(bookings: list[tuple[bool, Decimal, Decimal]]) -> None:
-    """Amounts of any size and scale add up exactly, over any number of transactions, and cancel out."""
+def empty_tables() -> sqlite3.Connection:
+    """A database with roll-ups of nothing."""
     database = sqlite3.connect(":memory:")
     for table, period in TABLES.items():
         columns = ", ".join((*KEYS[:1], period, *KEYS[2:]))
         database.execute(
             f"CREATE TABLE {table} ({columns}, {', '.join(SUMMED)}, rest, PRIMARY KEY ({columns}))"
         )
+    return database
+
+
+small = st.sampled_from([Decimal(1), Decimal("2.5"), Decimal("1e-13"), Decimal("3e-15")])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), small, st.none() | small), min_size=1, max_size=8))
+@properties
+def test_usage_adds_up_whichever_way_it_is_folded(
+    bookings: list[tuple[int, Decimal, Decimal | None]],
+) -> None:
+    """By one track or another of the same key, or one by one: what a transaction folds is one sum."""
+    database = empty_tables()
+    books = RollUps(database)
+    tracks = [Track(1, (int(Kind.USAGE), 1, 0), (0, 0, 0, 0, 1), 1) for _ in range(2)]
+    for way, quantity, revenue in bookings:
+        if way < len(tracks):
+            books.fold_usage(tracks[way], 30, quantity, revenue)
+        else:
+            books.fold(tracks[0].key(30), Occurrence(Kind.USAGE, quantity=quantity, revenue=revenue))
+    books.flush()
+    for table in TABLES:
+        [row] = database.execute(f"SELECT * FROM {table}").fetchall()
+        sums = sums_in(row[len(KEYS) :])
+        assert (sums[0], sums[-3], sums[-1]) == (
+            len(bookings),
+            sum(quantity for _, quantity, _ in bookings),
+            sum(revenue or 0 for *_, revenue in bookings),
+        )
+    database.close()
+
+
+@given(st.lists(st.tuples(st.booleans(), amounts, amounts), min_size=1, max_size=8))
+@properties
+def test_no_digit_of_an_amount_is_lost(bookings: list[tuple[bool, Decimal, Decimal]]) -> None:
+    """Amounts of any size and scale add up exactly, over any number of transactions, and cancel out."""
+    database = empty_tables()
     books = RollUps(database)
     key = (1, 30, int(Kind.USAGE), 0, 1, 0, 0, 0)
     for ends, quantity, cost in bookings:

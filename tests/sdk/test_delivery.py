@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from tests.sdk.processes import environment, run
 from tests.sdk.sink import Reply, Sink, spans_of
 
-BUSY_S = 0.5
+BUSY_S = 0.3
 """Until a busy machine lets a thread go on whose wait is over."""
 
 
@@ -60,22 +60,22 @@ def test_flush_delivers_and_empties_the_spool(metered: Sink, spool: Path) -> Non
 
 
 def test_flush_is_bounded_against_a_black_hole(black_hole: str, spool: Path) -> None:
-    """`flush(2.0)` against something that never answers is False when its time is over, and the span stays."""
+    """`flush(2.0)` against something that never answers is False within 2.2 s, and the span stays."""
     aforo_sdk.init(endpoint=black_hole, spool_dir=spool)
     write("kept")
     started = time.monotonic()
     assert aforo_sdk.flush(2.0) is False
-    assert time.monotonic() - started <= 2.2 + BUSY_S
+    assert time.monotonic() - started <= 2.2
     assert sum(row.spans for row in contents.rows(spool)) == 1
 
 
 def test_flush_is_bounded_against_a_refused_port(spool: Path) -> None:
-    """`flush(2.0)` against a closed port is False when its time is over."""
+    """`flush(2.0)` against a closed port is False within 2.2 s."""
     aforo_sdk.init(endpoint="http://127.0.0.1:9", spool_dir=spool)
     write("kept")
     started = time.monotonic()
     assert aforo_sdk.flush(2.0) is False
-    assert time.monotonic() - started <= 2.2 + BUSY_S
+    assert time.monotonic() - started <= 2.2
 
 
 def test_a_call_is_not_blocked_by_a_dead_collector(black_hole: str, spool: Path) -> None:

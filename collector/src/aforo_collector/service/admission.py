@@ -28,7 +28,7 @@ from .series import (
     layout_of,
     minted,
     telling_fields,
-)  # fmt: skip
+)
 
 LAYOUTS_MAX: Final = 64
 

@@ -97,9 +97,8 @@ class Keyring:
     def of_secret(self, secret: str) -> Credential:
         """The credential that a secret belongs to, if it may be used; raises `Denied`."""
         found = self._secrets.get(digest_of(secret))
-        credential = (
-            None if found is None else self._credentials.get(found.key_id)
-        )  # may be deleted meanwhile
+        # Its key may be deleted meanwhile.
+        credential = None if found is None else self._credentials.get(found.key_id)
         if found is None or credential is None or 0 < found.until_ns <= self._clock_ns():
             raise Denied("INVALID_CREDENTIAL", "the API key is not known here; nothing was read or recorded")
         return self.usable(credential)

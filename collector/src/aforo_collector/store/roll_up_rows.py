@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from operator import add
+from operator import add, itemgetter
 from typing import Any, Final
 
 from aforo_collector.domain.money import CONTEXT, ZERO
@@ -30,6 +30,7 @@ _WHOLE_MAX: Final = 10**12
 SUMMED: Final = (*COUNTS, *(column for name in AMOUNTS for column in (name, f"{name}_pico")))
 """The columns of both tables that add up; `rest` follows them."""
 _add = CONTEXT.add
+_key_of = itemgetter(slice(len(KEYS)))
 
 Key = tuple[int, ...]
 """The numbers of `KEYS`."""
@@ -143,9 +144,9 @@ class RollUps:
             else:
                 rows.append(_row(key, [events, *_NO_COUNTS, amounts[0], ZERO, amounts[1]]))
         rows += [_row(key, sums) for key, sums in self._folded.items() if sums[0] or any(sums)]
-        # In the order of the tables, so that neighbours are written together.
-        rows.sort()
-        usage_rows.sort()
+        # In the order of the tables, so that neighbours are written together. Two rows may be of one key.
+        rows.sort(key=_key_of)
+        usage_rows.sort(key=_key_of)
         for statement in self._add:
             self._db.executemany(statement, rows)
         for statement in self._add_usage:
