@@ -87,6 +87,14 @@ class Engine:
         self.store.commit(self.policy)
         return reports
 
+    def together(self, *submissions: Submission) -> list[IntakeReport]:
+        """Submissions that differ in nothing but their events, recorded together in one transaction."""
+        self.store.begin()
+        reports = self.intake.submissions.submit_all(submissions, self.now_ns)
+        self.intake.finish(self.now_ns)
+        self.store.commit(self.policy)
+        return reports
+
     def _take(self, one: bytes | Submission) -> Receipt | IntakeReport:
         if isinstance(one, Submission):
             return self.intake.submissions.submit(one, self.now_ns)

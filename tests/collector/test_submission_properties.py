@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -152,6 +153,44 @@ def test_any_split_over_doors_and_batches_gives_the_same_rows(data: st.DataObjec
     got = run(sent, doors, restarts=data.draw(st.booleans()), failures=data.draw(st.booleans()))
 
     assert got.splitlines() == expected.splitlines()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_submissions_that_wait_together_end_as_if_each_came_alone(data: st.DataObject) -> None:
+    """Reports, rows and what is kept aside, also of duplicates, conflicts, heartbeats and what is refused."""
+    found: list[dict[str, Any]] = []
+    for event in data.draw(events()):
+        found += data.draw(st.sampled_from((
+            [event], [event, event], [event, {**event, "quantity": 77}], [{**event, "quantity": -1}],
+            [{**event, "metadata": {"size": "a6"}}], [{**event, "metricName": "session_heartbeat", "sessionId": "s-1"}],
+        )))  # fmt: skip
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(found)), max_size=5)) | {0, len(found)})
+    parts = [found[start:end] for start, end in itertools.pairwise(cuts)]
+    ended = {
+        "customerId": "acme",
+        "metricName": "pages",
+        "quantity": 1,
+        "sessionId": "s-1",
+        "idempotencyKey": "0",
+    }
+    before = (
+        ended,
+        {**ended, "sessionId": "s-2", "idempotencyKey": "1"},
+        {**ended, "sessionBoundary": "SESSION_END"},
+    )
+
+    def outcome(is_together: bool) -> tuple[Any, ...]:
+        with readings.engine() as made:
+            made.submit(*before)
+            sent = [made.submission(*part) for part in parts]
+            reports = made.together(*sent) if is_together else [made.bring(one)[0] for one in sent]
+            aside = made.query(
+                "SELECT code, position, detail, body FROM quarantine NATURAL LEFT JOIN set_aside"
+            )
+            return reports, sorted(aside), read(made), made.query("SELECT * FROM intake")
+
+    assert outcome(is_together=True) == outcome(is_together=False)
 
 
 @given(st.data())

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from aforo_collector.domain.identity import Identity
+from aforo_collector.domain.submission import DUPLICATE, RECORDED, REJECTED, Submission
 from aforo_collector.service import rebooking, writer
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.writer import QueueFull, Stopped, Writer
@@ -142,3 +144,33 @@ def test_a_catalog_that_could_not_be_kept_rates_nothing(monkeypatch: pytest.Monk
         assert ended == ["database or disk is full"]
         assert catalogs.catalog(made.tenant_no) == made.catalog
         assert made.query("SELECT revenue FROM usage_events ORDER BY event_no DESC LIMIT 1") == [("1",)]
+
+
+def test_each_of_the_submissions_of_a_transaction_is_answered_for_itself() -> None:
+    """Those of different senders, one that is malformed, and one that repeats another."""
+    event = {"customerId": "acme", "metricName": "scans", "quantity": 1, "idempotencyKey": "k1"}
+    other = {**event, "idempotencyKey": "k2"}
+    teamed = Identity(team_id="science")
+
+    def malformed() -> Submission:
+        raise ValueError("no JSON")
+
+    with readings.engine() as made:
+        behind = Writer(made.store, made.intake, made.policy, lambda: NOW_NS)
+        first, bad, second, repeated, refused = (
+            behind.submit(make, 1)
+            for make in (
+                lambda: made.submission(event), malformed, lambda: made.submission(other, caller=teamed),
+                lambda: made.submission(other, event), lambda: made.submission({**event, "quantity": -1}),
+            )
+        )  # fmt: skip
+        behind.start()
+        behind.stop()
+        assert behind.commits == 2, "one, and the sweep at the start"
+        with pytest.raises(ValueError, match="no JSON"):
+            bad.result()
+        told = [future.result() for future in (first, second, repeated, refused)]
+        assert [[fate.verdict for fate in report.fates] for report in told] == [
+            [RECORDED], [DUPLICATE], [RECORDED, DUPLICATE], [REJECTED],
+        ]  # fmt: skip
+        assert made.query("SELECT code, position FROM quarantine") == [("INVALID_QUANTITY", 0)]

@@ -38,10 +38,14 @@ class Stopped(QueueFull):
 
 @dataclass(slots=True)
 class _Work:
-    """A delivery to take in, or a command to run inside the transaction."""
+    """What to do inside of the transaction: a delivery to take in, a command to run, a submission to record.
+
+    A submission is only made here: the writer records it with all others that it can be recorded with.
+    """
 
     take: Callable[[int], Any]
     spans: int = 0
+    is_submission: bool = False
     undo: Callable[[], None] = lambda: None
     future: Future[Any] = field(default_factory=Future)
 
@@ -105,14 +109,13 @@ class Writer:
         Raises `QueueFull`.
         """
 
-        def take(now_ns: int) -> IntakeReport | ValueError:
+        def take(_: int) -> Submission | ValueError:
             try:
-                submission = make()
+                return make()
             except ValueError as error:  # as above
                 return error
-            return self.intake.submissions.submit(submission, now_ns)
 
-        return self._put(_Work(take, max(1, events)))
+        return self._put(_Work(take, max(1, events), is_submission=True))
 
     def join(self, run: Callable[[int], Any], events: int) -> Future[Any]:
         """Queue `run(now_ns)`, which submits about so many events, in a transaction that others share.
@@ -235,6 +238,7 @@ class Writer:
         try:
             self._store.begin()
             results = [work.take(now_ns) for work in group]
+            self._record(group, results, now_ns)
             self.intake.finish(now_ns)
             self._store.commit(self._policy)
             self.commits += 1
@@ -245,6 +249,17 @@ class Writer:
                 work.undo()
             raise
         return results
+
+    def _record(self, group: list[_Work], results: list[Any], now_ns: int) -> None:
+        """Record the submissions of a group, and put what became of each in its place."""
+        alike: dict[Submission, list[int]] = {}
+        for place, (work, made) in enumerate(zip(group, results, strict=True)):
+            if work.is_submission and isinstance(made, Submission):
+                alike.setdefault(made._replace(events=()), []).append(place)
+        for places in alike.values():
+            reports = self.intake.submissions.submit_all([results[place] for place in places], now_ns)
+            for place, report in zip(places, reports, strict=True):
+                results[place] = report
 
     def _sweep(self) -> None:
         """Close the sessions whose time is over."""
