@@ -4,9 +4,9 @@ A canonical run per framework, with models and tools that answer at once: what i
 metering. In a process of its own, on one core, each subject takes turns with the plain run in short blocks; `added`
 is the median difference of neighbours in process CPU (all threads, the background included), per model or tool call,
 above `plain`. The subjects of a scene take turns in rounds, of which the median counts. Our spool is on and the
-collector down; peers export by batches to nowhere. `spans` is what one run leaves behind; `of peer` compares with the
-leanest, round by round: median and quartiles. Less than nothing is noise. Compare ratios, never figures of different
-machines. Imports are the best of five. `--rounds 1` is for a quick look.
+collector down; peers encode what they export, by batches, and do not send it. `spans` is what one run leaves behind;
+`of peer` compares with the leanest, round by round: median and quartiles. Less than nothing is noise. Compare ratios,
+never figures of different machines. Imports are the best of five. `--rounds 1` is for a quick look.
 
     .venv/bin/python tests/bench/bench_plugins.py
     tests/environments/crewai/.venv/bin/python tests/bench/bench_plugins.py [--peer-venv DIR]... [scene ...]

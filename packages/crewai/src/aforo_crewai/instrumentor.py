@@ -63,7 +63,7 @@ LITELLM: Final = Feature(
 EVENTS: Final = (
     Feature(
         ("crewai.events.base_events", "BaseEvent"),
-        ("type", "timestamp", "event_id", "parent_event_id", "started_event_id"),
+        ("type", "event_id", "parent_event_id", "started_event_id"),
         "spans may stand in the wrong tree",
     ),
     Feature(

@@ -7,7 +7,6 @@ less, it does not break. An answer is looked at only to tell a final one from on
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -78,12 +77,6 @@ def moment_of(event_type: str) -> tuple[str, str]:
     """
     kind, _, last = event_type.rpartition("_")
     return kind, "" if event_type in _NO_SCOPE else _EDGES.get(last, "")
-
-
-def made_ns_of(event: object) -> int:
-    """Return when an event was made, in unix nanoseconds; 0 if it does not say."""
-    made = getattr(event, "timestamp", None)
-    return round(made.timestamp() * 1_000_000) * 1_000 if isinstance(made, datetime) else 0
 
 
 def text_of(thing: object, name: str) -> str:

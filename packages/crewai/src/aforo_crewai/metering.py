@@ -107,7 +107,7 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
     key = mapping.text_of(event, "event_id")
     if not key or key in SCOPES.open:
         return
-    start_ns = mapping.made_ns_of(event) or time_ns()
+    start_ns = time_ns()
     parent = _parent_of(kind, event)
     if parent is None:
         now_ns = time_ns()
@@ -161,7 +161,7 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
 
 def _end(kind: str, edge: str, source: object, event: object) -> None:
     """Write the span of a scope that ends, the first time it does; with a root, all that it leaves open."""
-    end_ns = mapping.made_ns_of(event) or time_ns()
+    end_ns = time_ns()
     failed = edge == mapping.FAILURE
     call_id = mapping.text_of(event, "call_id") if kind == mapping.MODEL else ""
     if call_id:

@@ -23,6 +23,8 @@ VALUE_DEPTH_MAX: Final = 16
 CACHE_ENTRIES_MAX: Final = 4096
 CACHE_KEYS_MAX: Final = 256
 CACHED_TEXT_LENGTH_MAX: Final = 256
+# A head is some 60 bytes however long its payload is, which may be a provider's whole usage object.
+HEAD_PAYLOAD_LENGTH_MAX: Final = 1024
 
 _DOUBLE: Final = struct.Struct("<cd").pack
 _TIMES: Final = struct.Struct("<cQcQ").pack
@@ -282,7 +284,7 @@ def _attribute(key: str, value: bytes) -> bytes:
 def _remember(heads: dict[str, dict[int, bytes]], key: str, payload: bytes, value: bytes) -> bytes:
     """Encode an attribute whose value ends with `payload`, and remember all that stands before it."""
     encoded = _attribute(key, value)
-    if len(payload) <= CACHED_TEXT_LENGTH_MAX:
+    if len(payload) <= HEAD_PAYLOAD_LENGTH_MAX:
         if len(heads) >= CACHE_KEYS_MAX:
             heads.clear()
         heads.setdefault(key, {})[len(payload)] = encoded[: len(encoded) - len(payload)]
