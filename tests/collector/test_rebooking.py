@@ -156,3 +156,26 @@ def test_an_edit_that_is_undone_leaves_no_trace_on_the_bill(data: st.DataObject)
         got = told(made)
 
     assert got == expected
+
+
+def test_a_value_outlives_its_unit() -> None:
+    """What a unit kept of an event is there when the unit comes back, though the event was booked again meanwhile."""
+
+    def sells(product: str, units: list[str]) -> Catalog:
+        return parse({
+            "billable_units": [{"name": name, "aggregation": "AVG", "event_field": "ms"} for name in units],
+            "rate_plans": [{
+                "code": "pro", "prices": [{"metric": name, "model": "PER_UNIT", "unit_price": "1"} for name in units],
+            }],
+            "products": [{"code": "it", "type": product, "rate_plan": "pro"}],
+            "customers": [{"id": "acme", "products": ["it"]}],
+        })  # fmt: skip
+
+    with readings.engine(sells("API", ["latency"])) as made:
+        made.submit({"customerId": "acme", "metricName": "latency", "quantity": 5, "metadata": {"ms": 7}})
+        bring_catalog(made, sells("AGENTIC_API", []), 7)
+        bring_catalog(made, sells("AGENTIC_API", ["latency"]), 7)
+        bill = readings.reading(made).invoice_preview(made.tenant_no, "acme")
+
+    assert bill is not None
+    assert [(line["quantity"], line["eventCount"]) for line in bill["lines"]] == [("7", 1)]

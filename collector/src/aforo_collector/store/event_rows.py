@@ -44,6 +44,8 @@ class EventRows:
         self._rows: list[tuple[Any, ...]] = []
         self._roll_ups = RollUps(connection)
         self._samples = SampleRows(connection)
+        self._lifted: dict[tuple[int, int], str] = {}
+        """By VOID and metric: the value of the event that it took back, for whoever follows it."""
         self._shapes: Bounded[tuple[str, ...], tuple[int, ...]] = Bounded(20_000)
         self.forget()
 
@@ -52,6 +54,7 @@ class EventRows:
         self._rows.clear()
         self._roll_ups.forget()
         self._samples.forget()
+        self._lifted.clear()
         self._shapes.clear()
         row = self._db.execute("SELECT max(event_no) FROM usage_events").fetchone()
         self._next_no = int(row[0] or 0) + 1
@@ -109,6 +112,8 @@ class EventRows:
         self._roll_ups.fold(key, occurrence)
         if kind == _USAGE:
             self._samples.used(tenant_no, metric_no)
+            if sample is None:  # nobody can tell while the unit is in no catalog; what it kept before still holds
+                sample = self._lifted.get((corrects, metric_no))
             if sample is not None:
                 self._samples.add(
                     customer_no, metric_no, occurred_ns, event_no, payer_no, label_no, status_no, sample
@@ -157,13 +162,17 @@ class EventRows:
         key = (strand.payer_no, hour, row["kind"], row["units"], row["metric_no"], row["label_no"],
                row["status_no"], row["step_no"])  # fmt: skip
         self._roll_ups.fold(key, occurrence, -1)
+        lifted = None
         if row["kind"] == _USAGE:
-            self._samples.remove(strand.customer_no, row["metric_no"], row["occurred_ns"], event_no)
+            lifted = self._samples.remove(strand.customer_no, row["metric_no"], row["occurred_ns"], event_no)
         self._db.execute("DELETE FROM unpriced WHERE event_no = ?", (event_no,))
-        return self.append(
+        void_no = self.append(
             tenant_no, strand, row["span_id"], row["occurred_ns"], 0, 0, Occurrence(_VOID), adjustment, now_ns,
             event_no,
         )  # fmt: skip
+        if lifted is not None:
+            self._lifted[void_no, row["metric_no"]] = lifted
+        return void_no
 
     def voided_by(self, event_no: int) -> int:
         """The number of the VOID that took an event back, 0 for none."""
@@ -208,6 +217,7 @@ class EventRows:
         """Write everything that is held."""
         self.flush_rows()
         self._samples.flush()
+        self._lifted.clear()
         self._roll_ups.flush()
 
     def _seal(self, segment: int) -> None:

@@ -33,13 +33,15 @@ class SampleRows:
             (customer_no, metric_no, occurred_ns, event_no, payer_no, label_no, status_no, value)
         )
 
-    def remove(self, customer_no: int, metric_no: int, occurred_ns: int, event_no: int) -> None:
-        """Take back the value of an event, if it has one."""
+    def remove(self, customer_no: int, metric_no: int, occurred_ns: int, event_no: int) -> str | None:
+        """Take back the value of an event; returns it, None if it has none."""
         self.flush()
-        self._db.execute(
-            "DELETE FROM samples WHERE customer_no = ? AND metric_no = ? AND occurred_ns = ? AND event_no = ?",
+        row = self._db.execute(
+            "DELETE FROM samples WHERE customer_no = ? AND metric_no = ? AND occurred_ns = ? AND event_no = ?"
+            " RETURNING value",
             (customer_no, metric_no, occurred_ns, event_no),
-        )
+        ).fetchone()
+        return None if row is None else str(row[0])
 
     def flush(self) -> None:
         """Write what is held."""
