@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from . import readings
 from .engine import Engine, body
+from .test_corrections import amend, work
 from .test_intake_properties import traces
 from .test_submission_properties import events, read
 
@@ -179,3 +180,18 @@ def test_a_value_outlives_its_unit() -> None:
 
     assert bill is not None
     assert [(line["quantity"], line["eventCount"]) for line in bill["lines"]] == [("7", 1)]
+
+
+def test_what_left_a_session_that_is_gone_holds_up_no_catalog() -> None:
+    """An event that was amended out of its session, which it took with it, is looked at where it is now."""
+    catalog = readings.catalog()
+    with readings.engine(replace(catalog, customers=())) as made:
+        event = {"customerId": "acme", "metricName": "pages", "quantity": 1, "idempotencyKey": "k"}
+        made.submit(event | {"sessionId": "s-1", "metadata": {"model": "mystery", "input_tokens": 5}})
+        [(first_no,)] = made.query("SELECT min(event_no) FROM usage_events")
+        assert amend(made, "k", sessionId="s-2")
+        bring_catalog(made, catalog, 7)
+        assert not work(made, lambda now_ns: made.intake.reprice(made.tenant_no, first_no, now_ns))
+        listed = readings.reading(made).usage_events(made.tenant_no, metric_name="pages")["items"]
+
+    assert [(view["sessionId"], view["productType"]) for view in listed] == [("s-2", "AGENTIC_API")]

@@ -336,9 +336,11 @@ class Bookings:
 
     def rebook(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Book an event again if the terms of now make something else of it than what was booked."""
+        if self._store.events.voided_by(event_no):
+            return False  # its session may be gone
         recalled = self.recall(event_no)
         main_no, row = recalled.parts[0]
-        if event_no != main_no or self._store.events.voided_by(main_no):
+        if event_no != main_no:
             return False
         item = recalled.item
         catalog = self._contracts.catalog(tenant_no)
@@ -358,6 +360,8 @@ class Bookings:
 
     def reprice(self, tenant_no: int, event_no: int, now_ns: int) -> bool:
         """Book an event again whose cost was unknown, if it is known by now."""
+        if self._store.events.voided_by(event_no):
+            return False  # taken back meanwhile
         recalled = self.recall(event_no)
         row = recalled.parts[0][1]
         strand, _ = self._store.traces.stored_strand(row["strand_no"])
@@ -369,8 +373,6 @@ class Bookings:
         if any(part.occurrence.reason for part in parts):
             return False
         corrects = self.take_back(tenant_no, recalled, now_ns)
-        if not corrects:
-            return False
         self.book_again(tenant_no, recalled, corrects, now_ns)
         return True
 
