@@ -195,3 +195,28 @@ def test_what_left_a_session_that_is_gone_holds_up_no_catalog() -> None:
         listed = readings.reading(made).usage_events(made.tenant_no, metric_name="pages")["items"]
 
     assert [(view["sessionId"], view["productType"]) for view in listed] == [("s-2", "AGENTIC_API")]
+
+
+def test_a_condition_that_comes_later_takes_nothing_off_the_bill() -> None:
+    """What was billed stays so when it is booked again, however it was recorded."""
+
+    def sells(conditions: list[Any], dimension: str) -> Catalog:
+        price = {"metric": "pages", "model": "PER_UNIT", "unit_price": "1", "dimension": dimension}
+        return parse({
+            "billable_units": [{"name": "pages", "filter": conditions}],
+            "rate_plans": [{"code": "pro", "prices": [price]}],
+            "products": [{"code": "it", "type": "AGENTIC_API", "rate_plan": "pro"}],
+            "customers": [{"id": "acme", "products": ["it"]}],
+        })  # fmt: skip
+
+    with readings.engine(sells([], "size")) as made:
+        made.submit(
+            {"customerId": "acme", "metricName": "pages", "quantity": 2, "metadata": {"region": "eu"}}
+        )
+        made.send(body([readings.recorded(1, "pages", "3", '{"region": "eu"}', **readings.ACME)]))
+        only_us = [{"field": "region", "operator": "EQUALS", "value": "us"}]
+        bring_catalog(made, sells(only_us, "region"), 7)
+        bill = readings.reading(made).invoice_preview(made.tenant_no, "acme")
+
+    assert bill is not None
+    assert [(line["dimension"], line["quantity"]) for line in bill["lines"]] == [("eu", "5")]

@@ -165,11 +165,8 @@ class Accounts:
                 occurrence = rated(occurrence)
             else:
                 unit = self._contracts.catalog(tenant_no).unit(occurrence.metric)
-                if (
-                    unit is not None
-                    and unit.conditions
-                    and not self._routed(tenant_no, unit, span, node, now_ns)
-                ):
+                # What was billed had been admitted, also where a condition has come since.
+                if not (corrects or unit is None or self._routed(tenant_no, unit, span, node, now_ns)):
                     continue
                 occurrence, sample = rated_usage(span, occurrence, unit, terms)
                 metadata = span.recorded.metadata or None
@@ -184,6 +181,8 @@ class Accounts:
 
     def _routed(self, tenant_no: int, unit: BillableUnit, span: Span, node: Node, now_ns: int) -> bool:
         """Whether the conditions of its unit let a hand-recorded event count; it is set aside if they do not."""
+        if not unit.conditions:
+            return True
         self._store.release(node.batch_no, node.position, (FILTERED,))
         admitted = unit.admits(recorded_metadata(span))
         if not admitted:
