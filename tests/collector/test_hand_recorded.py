@@ -115,3 +115,19 @@ def test_a_session_that_was_emptied_can_come_back(engine: Engine) -> None:
     trace_session = (1).to_bytes(16, "big").hex()
     sessions = reading.sessions(engine.tenant_no)["items"]
     assert {s["sessionId"]: s["totals"]["modelCalls"] for s in sessions} == {"s-1": 1, trace_session: 1}
+
+
+def test_what_a_condition_kept_out_leaves_the_quarantine_once_it_is_billed(engine: Engine) -> None:
+    """With the condition gone from the catalog, looked at again: it is on the bill, and set aside no more."""
+    engine.send(body([readings.recorded(1, "requests", "3", "{}", aforo__customer__id="acme")]))
+    assert engine.query("SELECT code FROM quarantine") == [("FILTERED",)]
+    engine.intake.contracts.use(
+        engine.tenant_no, parse({**CATALOG, "billable_units": [{"name": "requests"}]})
+    )
+    engine.store.begin()
+    engine.intake.review(engine.tenant_no, (1).to_bytes(16))
+    engine.intake.finish(engine.now_ns)
+    engine.store.commit(engine.policy)
+
+    assert engine.query("SELECT kind, quantity FROM usage_events") == [(int(Kind.USAGE), "3")]
+    assert engine.query("SELECT code FROM quarantine") == []

@@ -181,10 +181,8 @@ class Accounts:
 
     def _routed(self, tenant_no: int, unit: BillableUnit, span: Span, node: Node, now_ns: int) -> bool:
         """Whether the conditions of its unit let a hand-recorded event count; it is set aside if they do not."""
-        if not unit.conditions:
-            return True
         self._store.release(node.batch_no, node.position, (FILTERED,))
-        admitted = unit.admits(recorded_metadata(span))
+        admitted = not unit.conditions or unit.admits(recorded_metadata(span))
         if not admitted:
             self._aside(tenant_no, FILTERED, filtered(unit.name), span, node, now_ns)
         return admitted
