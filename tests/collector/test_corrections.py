@@ -171,6 +171,24 @@ def test_an_event_of_a_closed_session_is_an_adjustment_of_it() -> None:
         ]  # fmt: skip
 
 
+def test_what_left_a_session_that_is_gone_never_shows_another_one() -> None:
+    """A session that lost its only event is taken away; whoever opens the next one has none of its bookings."""
+    opened = {"customerId": "globex", "idempotencyKey": "g", "sessionId": "s-3"}
+    with readings.engine() as made:
+        made.submit({**EVENT, "sessionId": "s-1", "idempotencyKey": "e/0"}, {**EVENT, "sessionId": "s-2"})
+        assert amend(made, "e/1", sessionId="s-1")
+        made.now_ns += 2 * readings.HOUR_NS
+        work(made, made.intake.finals.close_due)
+        made.restart()
+        made.submit(EVENT | opened)
+        reading = readings.reading(made)
+        told = reading.history(made.tenant_no, "e/1") or []
+        listed = reading.usage_events(made.tenant_no, session_id="s-3", corrections=True)["items"]
+
+    assert [view["sessionId"] for view in told] == [None, None, "s-1"]
+    assert [view["eventId"] for view in listed] == ["g"]
+
+
 def test_another_customers_team_does_not_come_along() -> None:
     """Amended to another customer, an event is of that one's team, or of the one that it states itself."""
     with readings.engine() as made:

@@ -46,9 +46,12 @@ class SessionRows:
         self._changed.clear()
         self._fresh.clear()
         self._keys.forget()
-        row = self._db.execute("SELECT max(session_no) FROM sessions").fetchone()
-        due = self._db.execute("SELECT max(session_no) FROM session_due").fetchone()
-        self._next_no = max(row[0] or 0, due[0] or 0) + 1
+        # The bookings of a session that was taken away still say its number: no other session may have it.
+        numbers = (
+            self._db.execute(f"SELECT max(session_no) FROM {table} WHERE session_no > 0").fetchone()[0] or 0
+            for table in ("sessions", "session_due", "strands")
+        )
+        self._next_no = max(numbers) + 1
 
     def open(self, tenant_no: int, identity: Identity, session_id: str, now_ns: int) -> Session:
         """The session of a customer by its id, made if it does not exist; CLOSED ones are returned too."""
