@@ -2,7 +2,8 @@
 
 Files carry no key, ordered keys or random ones, as CSV and NDJSON; one row in a thousand is bad. The rate of a
 collector is taken from the job's own times, first row read to last row committed; beside it what its rows cost
-in CPU time of all its threads, which says more on a machine that others use too.
+in CPU time of all its threads, which says more on a machine that others use too, and what SQLite alone takes for the
+same rows when they are ready-made.
 
     python tests/bench/bench_upload.py [--rows 200000] [--readers-only] [--grow-to 2000000]
 
@@ -25,6 +26,9 @@ import psutil
 from aforo_collector.doors.uploads.packing import unpacked
 from aforo_collector.doors.uploads.reading import CSV, NDJSON, read
 from aforo_collector.doors.uploads.rows import Layout, Place
+
+sys.path.insert(0, str(Path(__file__).parent))
+from upload_floor import floor
 
 METRICS = ("api_calls", "agentic_api.tool_calls", "ai_agent.steps")
 CUSTOMERS = 2_000
@@ -82,6 +86,7 @@ class Server:
     """A collector with a fresh data folder."""
 
     def __init__(self, data: Path) -> None:
+        self.data = data
         command = [
             sys.executable,
             "-m",
@@ -143,6 +148,7 @@ def main() -> None:
                     server = Server(Path(folder) / f"data-{form}-{keys}")
                     line += f"   recorded {server.upload(path)}"
                     server.stop()
+                    line += f"   SQLite alone {floor(server.data, Path(folder)):9,.0f} rows/CPU s"
                 print(line, flush=True)
         if given.grow_to:
             grow(Path(folder), given.rows, given.grow_to)

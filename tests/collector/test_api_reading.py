@@ -38,6 +38,7 @@ def test_a_session_is_closed_once_with_all_that_was_acknowledged(collector: Runn
     events = collector.data("/v1/usage-events", sessionId=session_id)
     [final] = [event for event in events if event["metricName"] == "agentic_api.sessions"]
     assert final["metadata"]["totals"] == closed["totals"]
+    assert final["closeReason"] == "EXPLICIT"
 
 
 def test_the_trace_of_a_session_shows_its_spans_with_their_events(collector: Running) -> None:

@@ -78,6 +78,16 @@ def test_rejected_deliveries_are_replayed(run: Run, collector: Running, tmp_path
     assert run("replay")[0] == 2
 
 
+def test_stripe_is_pointed_at_a_source_before_it_tells_its_secret(run: Run) -> None:
+    """A source is made first, for its path; the secret that Stripe then tells is set by `rotate`."""
+    code, made = run("sources", "add", "stripe", "--metric", "api_calls", "--filter", "charge.succeeded")
+    assert (code, made["secret"]) == (0, None)
+    assert run("trigger", made["sourceId"], "--secret", "whsec_told")[0] == 1
+    assert run("sources", "rotate", made["sourceId"])[0] == 2
+    assert run("sources", "rotate", made["sourceId"], "--secret", "whsec_told")[0] == 0
+    assert run("trigger", made["sourceId"], "--secret", "whsec_told")[1]["outcome"] == "accepted"
+
+
 def test_sources_are_listed_rotated_and_removed(run: Run) -> None:
     """A rotated secret holds at once, the one before ends with its grace, and a removed source is gone."""
     _, made = run("sources", "add", "github", "--metric", "api_calls", "--filter", "push", "--filter", "ping")

@@ -42,25 +42,32 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "amount"),
+    ("metadata", "amount", "standing"),
     [
-        ('{"status_code": 200}', "1.50"),
-        ('{"status_code": "399", "executionStatus": "SUCCESS"}', "1.50"),
-        ('{"status_code": 200, "executionStatus": "ERROR"}', "0.00"),
-        ('{"status_code": 399.5}', "1.50"),
-        ('{"status_code": 500}', "0.00"),
-        ("{}", "0.00"),
+        ('{"status_code": 200}', "1.50", "billed"),
+        ('{"status_code": "399", "executionStatus": "SUCCESS"}', "1.50", "billed"),
+        ('{"status_code": 200, "executionStatus": "ERROR"}', "0.00", "billed"),
+        ('{"status_code": 399.5}', "1.50", "billed"),
+        ('{"status_code": 500}', "0.00", "filtered"),
+        ("{}", "0.00", "filtered"),
     ],
 )
-def test_filters_and_outcomes_decide_what_counts(engine: Engine, metadata: str, amount: str) -> None:
-    """An event counts toward its unit only if the unit's conditions hold, at the weight of its outcome."""
+def test_filters_and_outcomes_decide_what_counts(
+    engine: Engine, metadata: str, amount: str, standing: str
+) -> None:
+    """An event counts toward its unit only if the unit's conditions hold, at the weight of its outcome; its trace
+    says so.
+    """
     made = readings.recorded(1, "requests", "3", metadata, aforo__customer__id="acme")
     [receipt] = engine.send(body([made]))
     invoice = readings.reading(engine).invoice_preview(engine.tenant_no, "acme")
+    trace = readings.reading(engine).trace(engine.tenant_no, (1).to_bytes(16).hex())
 
     assert receipt.recorded == 1
     assert invoice is not None
     assert invoice["total"] == amount
+    assert trace is not None
+    assert [root["standing"] for root in trace["roots"]] == [standing]
 
 
 @pytest.mark.parametrize("odd", ["1e9999999999999999999", "1" + "0" * 5_000], ids=["exponent", "digits"])

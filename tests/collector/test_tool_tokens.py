@@ -12,6 +12,7 @@ from aforo_collector.domain.catalog import Catalog
 from aforo_collector.domain.cost import Unpriced, cost_of
 from aforo_collector.domain.money import plain
 from aforo_collector.service.analytics import UsageQuery
+from aforo_collector.service.checking import check
 
 from . import readings
 from .engine import RATES, Engine, body
@@ -47,7 +48,7 @@ def billed(made: Engine) -> Counter[str]:
 
 
 def test_a_tools_tokens_are_billed_as_a_models() -> None:
-    """They are token events of its model, they cost what the price book says, and the session counts them."""
+    """They are token events of its model, cost what the price book says, count in the session, and no check minds."""
     with readings.engine(EVERYTHING) as made:
         made.send(body([telling(1)]))
         assert billed(made) == {
@@ -61,6 +62,7 @@ def test_a_tools_tokens_are_billed_as_a_models() -> None:
         assert (totals["tokens"]["total"], totals["modelCalls"], totals["toolCalls"], totals["providerCost"]) == (
             150, 1, 1, COST,
         )  # fmt: skip
+        assert check(made.database) == []
     with readings.engine() as made:
         event = {"customerId": "acme", "metricName": "agentic_api.tool_calls", "quantity": 1, "toolName": "ask",
                  "sessionId": "s-1", "model": "m-1", "input_tokens": 100, "output_tokens": 50}  # fmt: skip

@@ -91,7 +91,6 @@ def test_two_secrets_hold_while_one_is_rotated(collector: Running) -> None:
     [
         ({"provider": "paypal"}, "provider"),
         ({}, "provider"),
-        ({"provider": "stripe"}, "secret"),
         ({"provider": "sendgrid", "secret": "no key"}, "secret"),
         ({"provider": "custom", "secret": ""}, "secret"),
         ({"provider": "custom", "retentionDays": -1}, "retentionDays"),

@@ -105,6 +105,26 @@ def test_a_delivery_under_a_secret_that_was_set_too_late_is_not_lost(collector: 
     assert sending.log()[0]["verified"]
 
 
+@pytest.mark.parametrize("provider", ["stripe", "sendgrid", "twilio", "slack"])
+def test_a_source_has_its_url_before_the_provider_has_a_secret(collector: Running, provider: str) -> None:
+    """Nothing is believed before the provider's secret is set; then what came in the meantime is replayed."""
+    known = source(collector, provider)
+    wanted = {"provider": provider, "mappings": {"customerId": customer()}}
+    made = collector.http.post("/v1/webhook-sources", json=wanted).json()["data"]
+    assert made["secret"] is None
+    sending, path = known._replace(source=made), f"/v1/webhook-sources/{made['sourceId']}/rotate"
+    sample = PROVIDERS[provider].sample("7", int(time.time()))
+    headers = {name.lower(): value for name, value in sample.headers.items()}
+    early = sending(sample.body, **headers)
+    assert (early.status_code, "has no secret yet" in early.json()["detail"]) == (401, True)
+    unsaid = collector.http.post(path)
+    assert (unsaid.status_code, unsaid.json()["errors"][0]["parameter"]) == (422, "secret")
+    rotated = collector.http.post(path, json={"secret": known.source["secret"]}).json()["data"]
+    assert (rotated["secret"], rotated["formerSecretUntil"]) == (known.source["secret"], None)
+    assert sending.replay(sending.log()[0]["deliveryId"])["outcome"] == "accepted"
+    assert sending.data(sample.body, **headers)["outcome"] == "duplicate"
+
+
 def test_a_delivery_that_was_looked_at_wrongly_is_not_lost(collector: Running) -> None:
     """A source that named the wrong header is mended, and what it refused is replayed."""
     who = customer()

@@ -72,6 +72,22 @@ def test_what_a_call_cost_is_counted_once(collector: Running) -> None:
     assert collector.data(f"/v1/sessions/{session_id}")["totals"]["providerCost"] == "0.25"
 
 
+@pytest.mark.parametrize(
+    "said", [{"dimensionKey": "gpt-4o"}, {"dimension_key": "gpt-4o"}, {"model": "gpt-4o"}]
+)
+def test_the_dimension_of_measured_tokens_is_their_model(collector: Running, said: dict[str, str]) -> None:
+    """Tokens that a gateway measures name their model as `dimensionKey`: they cost what that model costs."""
+    session_id = name("session")
+    sent = compound(name(), sessionId=session_id, productType="AI_AGENT")
+    for pool, count in (("input", 1000), ("output", 100)):
+        sent["measurements"].append({"metricName": f"ai_agent.{pool}_tokens", "quantity": count, **said})
+    took(send(collector, ONE, sent))
+    totals = collector.data(f"/v1/sessions/{session_id}")["totals"]
+    assert (totals["providerCost"], totals["unpricedCalls"]) == ("0.0035", 0)
+    events = collector.data("/v1/usage-events", sessionId=session_id)
+    assert {event["model"] for event in events} == {"gpt-4o"}
+
+
 TOKENS = {"input_tokens": 2, "outputTokens": 2}
 MODEL = {"model": "gpt-4o"}
 

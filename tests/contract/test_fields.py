@@ -203,12 +203,16 @@ def test_a_quantity_that_no_json_can_say_is_malformed(collector: Running, writte
     ],
 )  # fmt: skip
 def test_the_window_of_time(collector: Running, ago: dict[str, float], code: str) -> None:
-    """From 90 days ago to 5 minutes ahead an event may have happened; beyond it is refused."""
+    """From 90 days ago to 5 minutes ahead an event may have happened; beyond it is refused, with the bound."""
     when = instant(**ago)
     acme = name()
     response = send(collector, "/v1/ingest", event(acme, occurredAt=when))
     if code:
-        assert refused(response, 400, code)["errors"][0]["parameter"] == "occurredAt"
+        problem = refused(response, 400, code)
+        assert problem["errors"][0]["parameter"] == "occurredAt"
+        assert ("5 minutes" in problem["detail"], "90 days" in problem["detail"]) == (
+            code == "TOO_FAR_IN_FUTURE", code == "TOO_OLD",
+        )  # fmt: skip
     else:
         took(response)
         [one] = recorded(collector, acme)

@@ -36,7 +36,8 @@ async def create(
 ) -> Answer:
     """Make a source: provider, secret (where the provider gives one), metricName, eventFilter, mappings and more.
 
-    `data.secret` is shown this once; a repetition has it no more.
+    `data.secret` is shown this once; a repetition has it no more. It is null where the provider's own has yet to
+    be set by `/rotate`: until then deliveries are answered 401, and kept for a replay.
     """
     body = await json_body(request, desk)
     wanted = object_in(body)

@@ -75,8 +75,15 @@ def add(
     said: dict[str, Any] = {} if file is None else _read(file)
     said |= {"provider": provider, "displayName": name, "metricName": metric, "publicUrl": public_url}
     said |= {"secret": _secret(secret), "eventFilter": list(event_filter) or said.get("eventFilter")}
-    print_one(client.send("/v1/webhook-sources", _given(said)), shape)
-    print("the secret is not shown again", file=sys.stderr)
+    made = client.send("/v1/webhook-sources", _given(said))
+    print_one(made, shape)
+    hint = (
+        "the secret is not shown again"
+        if made["secret"]
+        else f"once {provider} has the URL and tells its secret: "
+        f"aforo webhook sources rotate {made['sourceId']} --secret …; until then deliveries are refused, but kept"
+    )
+    print(hint, file=sys.stderr)
 
 
 @sources.command()

@@ -268,11 +268,11 @@ def moment_of(value: object, bounds_ns: tuple[int, int]) -> int:
     else:
         _no_moment(value)
     if moment_ns < bounds_ns[0]:
-        raise Refused("TOO_OLD", f"occurredAt {_shown(value)} is longer ago than events may be", "occurredAt")
+        detail = "longer ago than events may be: 90 days, or an upload's backfillDays"
+        raise Refused("TOO_OLD", f"occurredAt {_shown(value)} is {detail}", "occurredAt")
     if moment_ns > bounds_ns[1]:
-        raise Refused(
-            "TOO_FAR_IN_FUTURE", f"occurredAt {_shown(value)} is too far in the future", "occurredAt"
-        )
+        detail = "more than 5 minutes ahead; send when it happened, with the offset from UTC"
+        raise Refused("TOO_FAR_IN_FUTURE", f"occurredAt {_shown(value)} is {detail}", "occurredAt")
     return moment_ns
 
 

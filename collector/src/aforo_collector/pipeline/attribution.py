@@ -219,10 +219,14 @@ def _calls(event: UsageEvent, own: str, count: int) -> Part:
 
 
 def _counted(event: UsageEvent, stated: Stated, pool: str, cost_of: CostOf, occurred_ns: int) -> Occurrence:
-    """An event that counts the tokens of one exclusive pool itself: those, and what they cost."""
+    """An event that counts the tokens of one exclusive pool itself: those, and what they cost.
+
+    The one dimension of tokens is their model, so a measurement of a compound event says it as its `dimensionKey`.
+    """
     count = int(event.quantity)
+    model = stated.model or _text(event.details.get("dimensionKey"))
     above = {"reasoning": "output"}.get(pool, "input" if pool.startswith("cache") else pool)
-    only = stated._replace(tokens={above: count, pool: count})
+    only = stated._replace(model=model, tokens={above: count, pool: count})
     return _model(event, only, cost_of, occurred_ns)._replace(model_calls=0, quality="")
 
 

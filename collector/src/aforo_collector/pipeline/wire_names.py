@@ -42,7 +42,7 @@ _SPOKEN: Final = {
     "event_timestamp": "occurredAt", "eventTimestamp": "occurredAt", "timestamp": "occurredAt",
     "metric_id": "metricName", "metricId": "metricName", "metric": "metricName", "metricKey": "metricName",
     "metric_key": "metricName",
-    "value": "quantity", "properties": "metadata",
+    "value": "quantity", "properties": "metadata", "dimension_key": "dimensionKey",
 }  # fmt: skip
 _BOUNDARY: Final = re.compile("([A-Z])")
 

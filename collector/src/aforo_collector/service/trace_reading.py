@@ -53,7 +53,8 @@ def _billed(snapshot: Snapshot, session: Session) -> dict[tuple[bytes, int], Ent
 def _placed(stored: StoredSpan, span: Span, detail: Detail, entry: Entry | None, tenant_id: str) -> Placed:
     trace_no, _, node = stored
     what = standing(node)
-    said = "unassigned" if what is Standing.RECORD and not node.event_no else what.value
+    # What has a session has a payer: only the conditions of its unit keep the record of something off the books.
+    said = "filtered" if what is Standing.RECORD and not node.event_no else what.value
     view = span_view(span, detail.status_code, detail.attributes, said, entry, tenant_id)
     view["statusMessage"] = detail.status_message or None
     view["resourceAttributes"] = detail.resource

@@ -81,6 +81,7 @@ class WebhookSources:
     def create(self, tenant_no: int, wanted: dict[str, Any], keep: Keep) -> Wire:
         """Make a source; its view with the secret, which is never shown again and not handed to `keep`.
 
+        It has none where only the provider can give one and has not yet: many do so once they have the URL.
         Raises `InvalidTerms`.
         """
         provider = wanted.get("provider")
@@ -90,7 +91,7 @@ class WebhookSources:
         settings, active, retention_days = _changed({}, True, RETENTION_DAYS, known)
         secret = _secret(_terms(provider, settings), wanted.get("secret"))
         source_id, created_ns = str(uuid4()), self._clock_ns()
-        sealed = self._vault.seal(secret, source_id)
+        sealed = self._vault.seal(secret, source_id) if secret else b""
         source = Source(
             0, tenant_no, source_id, provider, settings, active, retention_days, created_ns, sealed, b"", 0
         )
@@ -127,9 +128,9 @@ class WebhookSources:
             return WebhookRows(connection).source(source_id, tenant_no)
 
     def secrets(self, source: Source, now_ns: int) -> list[str]:
-        """The secrets that hold: the newest first, then the one before for as long as it does."""
+        """The secrets that hold, if there are any: the newest first, then the one before while it does."""
         sealed = [source.secret] + ([source.former] if now_ns < source.former_until_ns else [])
-        return [self._vault.open(one, source.source_id) for one in sealed]
+        return [self._vault.open(one, source.source_id) for one in sealed if one]
 
     def change(self, tenant_no: int, source_id: str, changes: dict[str, Any]) -> Wire | None:
         """Set what is named, to its default where it is null; the new view. Raises `InvalidTerms`."""
@@ -151,12 +152,15 @@ class WebhookSources:
             grace_s = GRACE_S
         if isinstance(grace_s, bool) or not isinstance(grace_s, int) or not 0 <= grace_s <= GRACE_S_MAX:
             raise InvalidTerms([("graceS", f"is no number of seconds from 0 to {GRACE_S_MAX}")])
-        new = ""
+        new: str | None = None
 
         def rotated(source: Source, now_ns: int) -> Source:
             nonlocal new
             new = _secret(terms_of_source(source), secret)
-            until_ns = now_ns + grace_s * _NS_PER_S if grace_s else 0
+            if new is None:
+                detail = f"is missing; {source.provider} gives one, only it knows which"
+                raise InvalidTerms([("secret", detail)])
+            until_ns = now_ns + grace_s * _NS_PER_S if grace_s and source.secret else 0
             sealed = self._vault.seal(new, source.source_id)
             return source._replace(secret=sealed, former=source.secret, former_until_ns=until_ns)
 
@@ -204,13 +208,11 @@ class WebhookSources:
         }
 
 
-def _secret(terms: Terms, given: Any) -> str:
+def _secret(terms: Terms, given: Any) -> str | None:
+    """The secret that is given, else one that is made; None where only the provider can make one."""
     provider = terms.provider
     if given is None:
-        if provider.mint is None:
-            detail = f"is missing; {provider.name} gives one, only it knows which"
-            raise InvalidTerms([("secret", detail)])
-        return provider.mint(os.urandom(_SECRET_BYTES))
+        return None if provider.mint is None else provider.mint(os.urandom(_SECRET_BYTES))
     try:
         if not isinstance(given, str):
             raise BadSecret("a secret is text")

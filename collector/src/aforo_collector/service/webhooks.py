@@ -107,6 +107,8 @@ class Webhooks:
         if stored is None or not stored.verified:
             secrets = self.sources.secrets(source, received_ns)
             try:
+                if not secrets:
+                    raise BadSignature("the source has no secret yet; set the provider's, and replay this")
                 terms.provider.verify(secrets, incoming, received_ns // _NS_PER_S)
             except BadSignature as error:
                 stored = stored or _logged(source, incoming, received_ns, verified=False)

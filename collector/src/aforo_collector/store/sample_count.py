@@ -24,7 +24,7 @@ _DIFFERENCES: Final = {
 }
 _UNNOTED = (
     "SELECT DISTINCT tenant_no, metric_no FROM usage_events JOIN strands USING (strand_no) JOIN payers USING (payer_no)"
-    " WHERE metric_no > 0 EXCEPT SELECT tenant_no, metric_no FROM used_metrics"
+    f" WHERE kind = {Kind.USAGE:d} EXCEPT SELECT tenant_no, metric_no FROM used_metrics"
 )
 
 

@@ -130,4 +130,6 @@ def _details(entry: Entry, measure: Measure) -> dict[str, str]:
         found = {"toolName": occurrence.label, "executionStatus": occurrence.status, **found}
     if occurrence.kind == Kind.MODEL and occurrence.label:
         found = {"model": occurrence.label, **found}
+    if occurrence.kind == Kind.FINAL:
+        found = {"closeReason": occurrence.status, **found}
     return found

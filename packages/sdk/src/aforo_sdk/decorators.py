@@ -143,9 +143,9 @@ def step(name: F, /) -> F: ...
 @overload
 def step(name: str | None = None) -> Callable[[F], F]: ...
 def step(name: F | str | None = None) -> F | Callable[[F], F]:
-    """Meter a function as a step of an agent's loop: one span per call with its name as the step's type.
+    """Show a function as a step of an agent's loop: one span per call with its name as the step's type.
 
-    `name` defaults to the function's.
+    It bills nothing by itself; the model and tool calls inside of it do. `name` defaults to the function's.
     """
     return _decorator(
         name, lambda called: _Shape(f"step {called}", wire.text(conventions.STEP_TYPE, called), None)
