@@ -112,9 +112,7 @@ class EventRows:
         self._roll_ups.fold(key, occurrence)
         if kind == _USAGE:
             self._samples.used(tenant_no, metric_no)
-            if (
-                sample is None
-            ):  # nobody can tell while the unit is in no catalog; what it kept before still holds
+            if sample is None:  # perhaps for want of the unit: what it kept of the event before still holds
                 sample = self._lifted.get((corrects, metric_no))
             if sample is not None:
                 self._samples.add(
