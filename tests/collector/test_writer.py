@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 from aforo_collector.domain.identity import Identity
-from aforo_collector.domain.submission import DUPLICATE, RECORDED, REJECTED, Submission
+from aforo_collector.domain.submission import DUPLICATE, RECORDED, REJECTED, IntakeReport, Submission
 from aforo_collector.service import rebooking, writer
 from aforo_collector.service.catalogs import Catalogs
 from aforo_collector.service.writer import QueueFull, Stopped, Writer
@@ -146,8 +146,10 @@ def test_a_catalog_that_could_not_be_kept_rates_nothing(monkeypatch: pytest.Monk
         assert made.query("SELECT revenue FROM usage_events ORDER BY event_no DESC LIMIT 1") == [("1",)]
 
 
-def test_each_of_the_submissions_of_a_transaction_is_answered_for_itself() -> None:
-    """Those of different senders, one that is malformed, and one that repeats another."""
+def test_each_of_the_submissions_of_a_transaction_is_answered_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of different senders, one that is malformed, and one that repeats another; each sender's together."""
     event = {"customerId": "acme", "metricName": "scans", "quantity": 1, "idempotencyKey": "k1"}
     other = {**event, "idempotencyKey": "k2"}
     teamed = Identity(team_id="science")
@@ -156,6 +158,13 @@ def test_each_of_the_submissions_of_a_transaction_is_answered_for_itself() -> No
         raise ValueError("no JSON")
 
     with readings.engine() as made:
+        submit_all, together = made.intake.submissions.submit_all, []
+
+        def counted(submissions: Sequence[Submission], now_ns: int) -> list[IntakeReport]:
+            together.append(len(submissions))
+            return submit_all(submissions, now_ns)
+
+        monkeypatch.setattr(made.intake.submissions, "submit_all", counted)
         behind = Writer(made.store, made.intake, made.policy, lambda: NOW_NS)
         first, bad, second, repeated, refused = (
             behind.submit(make, 1)
@@ -166,7 +175,7 @@ def test_each_of_the_submissions_of_a_transaction_is_answered_for_itself() -> No
         )  # fmt: skip
         behind.start()
         behind.stop()
-        assert behind.commits == 2, "one, and the sweep at the start"
+        assert together == [3, 1]
         with pytest.raises(ValueError, match="no JSON"):
             bad.result()
         told = [future.result() for future in (first, second, repeated, refused)]

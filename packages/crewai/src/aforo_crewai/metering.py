@@ -110,9 +110,8 @@ def _start(own: Identity, kind: str, source: object, event: object) -> None:
     start_ns = time_ns()
     parent = _parent_of(kind, event)
     if parent is None:
-        now_ns = time_ns()
-        for left in SCOPES.take_left_open(now_ns):
-            _abandon(left, now_ns)
+        for left in SCOPES.take_left_open(start_ns):
+            _abandon(left, start_ns)
         tree = _root(own, kind, event)
         above, inherited, loop = tree.above, tree.identity, None
     else:
